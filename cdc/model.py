@@ -1,0 +1,276 @@
+"""The words of the engine as frozen values: columns, positions, change events, mapped rows, batches.
+
+Everything here is plain data. Values of columns are *canonical*: one exact Python form for each `Kind`, the same for
+every source, so that a target only has to know kinds, never where a value came from:
+
+    kind          Python value                                          beyond the ordinary
+    BOOLEAN       bool
+    INTEGER       int (any size: an unsigned 64-bit fits)
+    DECIMAL       str, PostgreSQL's numeric text: '1.10'                'NaN', 'Infinity', '-Infinity'
+    FLOAT32/64    float                                                 nan, inf, -inf, -0.0
+    TEXT          str
+    BYTES         bytes
+    BITS          str of '0' and '1', most significant first
+    DATE          int, days since 1970-01-01, proleptic Gregorian       POS_INFINITY, NEG_INFINITY
+    TIME          int, microseconds since midnight (86400000000 = 24:00; MariaDB: signed, may exceed a day)
+    TIMESTAMP     int, microseconds since 1970-01-01 00:00 (no zone)    POS_INFINITY, NEG_INFINITY
+    TIMESTAMPTZ   str, ISO 8601 in UTC ending in Z, as Debezium writes  'infinity', '-infinity'; year 0000 is 1 BC, '-0001-…',
+                  it ('2026-11-23T09:58:02.000001Z')                    '+10000-…'
+    INTERVAL      str, ISO 8601 with signed fields ('P0Y-1M-2DT-3H-4M-5.000006S')
+    UUID          str, canonical lower case
+    JSON          str, JSON text
+    LITERAL       str, the text form that PostgreSQL's input function of the source's type reads (inet, ranges, point…)
+    ARRAY         list of the element's canonical values, None for NULL elements
+
+NULL is None. `UNAVAILABLE` is not None: it says the source did not send the value and the target must keep its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, StrEnum
+from struct import Struct
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+
+class _Unavailable(Enum):
+    """A value the source did not send (an unchanged large value). Falsy checks are a bug: compare with `is`."""
+
+    UNAVAILABLE = "UNAVAILABLE"
+
+    def __repr__(self) -> str:
+        return "UNAVAILABLE"
+
+
+UNAVAILABLE: Final = _Unavailable.UNAVAILABLE
+Value: TypeAlias = Any  # a canonical value, None, or UNAVAILABLE
+
+POS_INFINITY: Final = 1 << 70  # dates and timestamps: later than any real one
+NEG_INFINITY: Final = -(1 << 70)
+
+
+class Kind(StrEnum):
+    """What a column's canonical values look like (see the table above)."""
+
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    TEXT = "text"
+    BYTES = "bytes"
+    BITS = "bits"
+    DATE = "date"
+    TIME = "time"
+    TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    INTERVAL = "interval"
+    UUID = "uuid"
+    JSON = "json"
+    LITERAL = "literal"
+    ARRAY = "array"
+
+
+class ColumnType(msgspec.Struct, frozen=True):
+    """The type of a column as a source has it.
+
+    `native` is the source's own type name, lower case without modifiers ('varchar', 'int8', 'bigint unsigned').
+    `length`: characters, bytes or bits; for DECIMAL the precision, with `scale`. `element` only for ARRAY.
+    """
+
+    kind: Kind
+    native: str
+    length: int | None = None
+    scale: int | None = None
+    element: ColumnType | None = None
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a source table, as one schema version of its topic describes it."""
+
+    name: str
+    type: ColumnType
+    nullable: bool = True
+    key: bool = False
+
+
+class TableSchema(msgspec.Struct, frozen=True):
+    """One schema version of one source table. `columns` is the order of `ChangeEvent.before` and `.after`.
+
+    `version` is a small number that is unique among all schemas a process has met (never stored): a cheap key for plans.
+    """
+
+    source: str  # the connector's topic.prefix
+    kind: Literal["postgresql", "mariadb"]
+    namespace: str  # PostgreSQL schema, MariaDB database
+    table: str
+    columns: tuple[Column, ...]
+    version: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Names of the key columns, in the order of `columns`; empty when the table has no key."""
+        return tuple(column.name for column in self.columns if column.key)
+
+
+class Op(StrEnum):
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    READ = "r"
+    TRUNCATE = "t"
+
+
+_PACKED = Struct(">HQQI")
+
+
+class Position(NamedTuple):
+    """Where in a source's log a change stands. Compares as a tuple, the epoch first.
+
+    PostgreSQL: major = commit part, minor = lsn, row = 0. MariaDB: major = binlog file number, minor = pos, row = row.
+    A position orders changes of *one source row*; equal positions apply in topic order, so it is no event identity.
+    """
+
+    epoch: int
+    major: int
+    minor: int
+    row: int = 0
+
+    def pack(self) -> bytes:
+        """22 bytes whose order as bytes is the order of positions: how targets store and compare it."""
+        return _PACKED.pack(*self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Position:
+        return cls(*_PACKED.unpack(packed))
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class RawRecord(msgspec.Struct, frozen=True):
+    """A Kafka record as it came. `timestamp_ms` is Kafka's own time, not the source's commit time."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = 0
+
+    @property
+    def where(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+class ChangeEvent(msgspec.Struct, frozen=True):
+    """One typed row change.
+
+    `before`/`after` follow `schema.columns`; None where Debezium sent none (before of a create, after of a delete, both
+    of a truncate). `snapshot`: '' for streamed, 'initial', or 'incremental'. `moved_from`/`moved_to` are the other half's
+    key values (order of `schema.key`) when the source changed a row's key: the create carries `moved_from`, the delete
+    `moved_to`. `time_us`: commit time at the source in µs since the epoch (snapshot: the snapshot's time).
+    """
+
+    record: RawRecord
+    schema: TableSchema
+    op: Op
+    position: Position
+    before: tuple[Value, ...] | None
+    after: tuple[Value, ...] | None
+    snapshot: Literal["", "initial", "incremental"] = ""
+    moved_from: tuple[Value, ...] | None = None
+    moved_to: tuple[Value, ...] | None = None
+    time_us: int | None = None
+    transaction: str | None = None
+
+
+class TargetColumn(msgspec.Struct, frozen=True):
+    """One column of a target table: canonical values of `type.kind` arrive for it. `sql_type`: the target's type text,
+    or None for the target's default for `type`."""
+
+    name: str
+    type: ColumnType
+    sql_type: str | None = None
+    nullable: bool = True
+
+
+class DeletePolicy(StrEnum):
+    DELETE = "delete"
+    SOFT = "soft"  # set `TargetTable.soft_delete` to true, keep the row
+    IGNORE = "ignore"
+
+
+class TargetTable(msgspec.Struct, frozen=True):
+    """What a compiled mapping writes: one table, its columns (key columns included) and its key.
+
+    `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
+    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`.
+    """
+
+    mapping: str
+    namespace: str
+    name: str
+    columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...]
+    on_delete: DeletePolicy = DeletePolicy.DELETE
+    soft_delete: str | None = None
+    partials: bool = False
+
+    @property
+    def key_indexes(self) -> tuple[int, ...]:
+        names = [column.name for column in self.columns]
+        return tuple(names.index(name) for name in self.key)
+
+
+class RowOp(StrEnum):
+    UPSERT = "upsert"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+class MappedRow(msgspec.Struct, frozen=True):
+    """What one change event says about one row of one target table.
+
+    `values` follows `TargetTable.columns` (None for deletes and truncates) and may hold UNAVAILABLE: then it is a partial
+    image. `key`: values of the key columns, in `TargetTable.key` order (() for a truncate). `moved_from`/`moved_to`:
+    target keys of the other half of a key change.
+    """
+
+    op: RowOp
+    key: tuple[Value, ...]
+    values: tuple[Value, ...] | None
+    position: Position
+    record: RawRecord
+    snapshot: Literal["", "initial", "incremental"] = ""
+    moved_from: tuple[Value, ...] | None = None
+    moved_to: tuple[Value, ...] | None = None
+    time_us: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        return self.values is not None and UNAVAILABLE in self.values
+
+
+class Outcome(StrEnum):
+    """What was decided about one (record, mapping)."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"  # a newer change of the same key in the same batch took its place
+    SKIPPED = "skipped"  # with a reason: stale, filtered, ignored_delete, tombstone…
+    PARKED = "parked"  # with a reason: set aside, or held behind a parked one of its key
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The rules' word on one record for one mapping. `reason` is a short stable word ('' for applied)."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+Row: TypeAlias = Sequence[Value]
