@@ -14,8 +14,8 @@ every source, so that a target only has to know kinds, never where a value came 
     DATE          int, days since 1970-01-01, proleptic Gregorian       POS_INFINITY, NEG_INFINITY
     TIME          int, microseconds since midnight (86400000000 = 24:00; MariaDB: signed, may exceed a day)
     TIMESTAMP     int, microseconds since 1970-01-01 00:00 (no zone)    POS_INFINITY, NEG_INFINITY
-    TIMESTAMPTZ   str, ISO 8601 in UTC ending in Z, as Debezium writes  'infinity', '-infinity'; year 0000 is 1 BC, '-0001-…',
-                  it ('2026-11-23T09:58:02.000001Z')                    '+10000-…'
+    TIMESTAMPTZ   str, ISO 8601 in UTC ending in Z, as Debezium writes  'infinity', '-infinity';
+                  it ('2026-11-23T09:58:02.000001Z')                    year 0000 is 1 BC, '-0001-…', '+10000-…'
     INTERVAL      str, ISO 8601 with signed fields ('P0Y-1M-2DT-3H-4M-5.000006S')
     UUID          str, canonical lower case
     JSON          str, JSON text
@@ -27,7 +27,6 @@ NULL is None. `UNAVAILABLE` is not None: it says the source did not send the val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum, StrEnum
 from struct import Struct
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -99,7 +98,7 @@ class Column(msgspec.Struct, frozen=True):
 class TableSchema(msgspec.Struct, frozen=True):
     """One schema version of one source table. `columns` is the order of `ChangeEvent.before` and `.after`.
 
-    `version` is a small number that is unique among all schemas a process has met (never stored): a cheap key for plans.
+    `version` is a small number, unique among the schemas a process has met and never stored: a cheap key for plans.
     """
 
     source: str  # the connector's topic.prefix
@@ -172,9 +171,9 @@ class ChangeEvent(msgspec.Struct, frozen=True):
     """One typed row change.
 
     `before`/`after` follow `schema.columns`; None where Debezium sent none (before of a create, after of a delete, both
-    of a truncate). `snapshot`: '' for streamed, 'initial', or 'incremental'. `moved_from`/`moved_to` are the other half's
-    key values (order of `schema.key`) when the source changed a row's key: the create carries `moved_from`, the delete
-    `moved_to`. `time_us`: commit time at the source in µs since the epoch (snapshot: the snapshot's time).
+    of a truncate). `snapshot`: '' for streamed, 'initial', or 'incremental'. When the source changed a row's key, the
+    create carries `moved_from` and the delete `moved_to`: the other half's key values in the order of `schema.key`.
+    `time_us`: commit time at the source in µs since the epoch (snapshot: the snapshot's time).
     """
 
     record: RawRecord
@@ -237,9 +236,9 @@ class RowOp(StrEnum):
 class MappedRow(msgspec.Struct, frozen=True):
     """What one change event says about one row of one target table.
 
-    `values` follows `TargetTable.columns` (None for deletes and truncates) and may hold UNAVAILABLE: then it is a partial
-    image. `key`: values of the key columns, in `TargetTable.key` order (() for a truncate). `moved_from`/`moved_to`:
-    target keys of the other half of a key change.
+    `values` follows `TargetTable.columns` (None for deletes and truncates) and may hold UNAVAILABLE: then it is a
+    partial image. `key`: values of the key columns, in `TargetTable.key` order (() for a truncate).
+    `moved_from`/`moved_to`: target keys of the other half of a key change.
     """
 
     op: RowOp
@@ -273,4 +272,23 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-Row: TypeAlias = Sequence[Value]
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One key's change in a round of a batch, after folding: what a target's `Transaction.write` receives.
+
+    `row` is the change to make: the rows of `chain`, folded. When it is merged from partial images the result is only
+    right if *all* of them pass the guard, so `base` is the position of the first one whose values it still carries
+    (`row.position` when nothing was merged). `chain` is empty when there is only `row` itself. `moved_values`: for the
+    delete half of a key change, the row's last values if the same batch holds them, else the target takes its own row's.
+    """
+
+    row: MappedRow
+    base: Position
+    chain: tuple[MappedRow, ...] = ()
+    moved_values: tuple[Value, ...] | None = None
+
+    @property
+    def rows(self) -> tuple[MappedRow, ...]:
+        """The rows as they came, in order; the last one gave `row` its position."""
+        return self.chain or (self.row,)

@@ -1,0 +1,271 @@
+"""Apply a batch to a target: fold, write in rounds, set bad rows aside, move the watermarks; one transaction.
+
+The first attempt writes without savepoints. Only when the target refuses something is the transaction rolled back and
+played again with savepoints, halving until the bad rows are alone; those are parked, the rest is committed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from cdc.engine.failpoints import Failpoint, nothing
+from cdc.engine.fold import Fold
+from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.errors import Poison
+from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Value, Write
+from cdc.target.base import (
+    MIXED_REASON,
+    Advance,
+    Parked,
+    PoisonRow,
+    RepeatedSnapshot,
+    Tally,
+    Target,
+    Transaction,
+)
+
+Held = tuple[str, str]  # (mapping, hold)
+
+
+def hold_of(key: tuple[Value, ...]) -> str:
+    """The canonical text of a target key, under which parked records of it are found."""
+    return msgspec.json.encode(key).decode()
+
+
+@dataclass
+class TableBatch:
+    """The rows of one target table, in topic order, all of one plan."""
+
+    table: TargetTable
+    rows: list[MappedRow] = field(default_factory=list)
+
+
+@dataclass
+class Batch:
+    """What one commit applies. `skipped` and `parked` were decided before the target was asked."""
+
+    tables: list[TableBatch] = field(default_factory=list)
+    moves: list[Advance] = field(default_factory=list)
+    skipped: list[Tally] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    repeated_snapshots: list[RepeatedSnapshot] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        return sum(move.next - move.expected for move in self.moves)
+
+
+@dataclass
+class Applied:
+    """What a commit did: decisions by (outcome, reason), keys parked by it, held keys that may heal now."""
+
+    tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
+    parked: dict[Held, str] = field(default_factory=dict)
+    may_heal: set[Held] = field(default_factory=set)
+
+    def number(self, outcome: Outcome) -> int:
+        return sum(number for (_, _, name, _), number in self.tallies.items() if name == outcome)
+
+
+class Applier:
+    """Applies batches to one target and knows which keys are held.
+
+    `held`: (mapping, hold) → reason of the first parked record; the engine fills it when partitions are taken.
+    """
+
+    def __init__(self, target: Target, failpoint: Failpoint = nothing) -> None:
+        self.target = target
+        self.failpoint = failpoint
+        self.held: dict[Held, str] = {}
+
+    def apply(self, batch: Batch) -> Applied:
+        """One durable step. Raises `Fenced`, `Transient` or `Terminal`; then nothing of the batch is stored."""
+        try:
+            done = self._attempt(batch, careful=False)
+        except Poison:
+            done = self._attempt(batch, careful=True)
+        self.held.update(done.parked)
+        return done
+
+    def _attempt(self, batch: Batch, careful: bool) -> Applied:
+        with self.target.begin() as transaction:
+            work = Work(transaction, self.held, careful)
+            for skipped in batch.skipped:
+                work.done.tallies[skipped.mapping, skipped.partition, skipped.outcome, skipped.reason] += skipped.number
+            for parked in batch.parked:
+                work.park_record(parked)
+            for table in batch.tables:
+                work.table(table)
+            for found in batch.repeated_snapshots:
+                transaction.repeated_snapshot(found)
+            self.failpoint("rows_written")
+            if work.set_aside:
+                transaction.park(work.set_aside)
+                self.failpoint("parked")
+            transaction.count(work.tallies())
+            transaction.advance(batch.moves)
+            self.failpoint("watermark_set")
+            self.failpoint("pre_commit")
+        self.failpoint("post_commit")
+        return work.done
+
+
+class Work:
+    """The bookkeeping of one transaction: what was written, what is set aside, what it means for held keys."""
+
+    def __init__(self, transaction: Transaction, held: dict[Held, str], careful: bool) -> None:
+        self.transaction = transaction
+        self.held = held
+        self.careful = careful
+        self.done = Applied()
+        self.set_aside: list[Parked] = []
+
+    def table(self, batch: TableBatch) -> None:
+        """Write one table's rows, cut at truncates (rare; the engine starts a batch with each)."""
+        between: list[MappedRow] = []
+        for row in batch.rows:
+            if row.op is not RowOp.TRUNCATE:
+                between.append(row)
+                continue
+            self._rows(batch.table, between)
+            between = []
+            self.decided(batch.table, row, self.transaction.truncate(batch.table, row.position))
+            keys = {**self.held, **self.done.parked}
+            self.done.may_heal |= {key for key in keys if key[0] == batch.table.mapping}
+        self._rows(batch.table, between)
+
+    def _rows(self, table: TargetTable, rows: list[MappedRow]) -> None:
+        if self._any_held():
+            rows = [row for row in rows if not self.hold_back(table, row)]
+        fold = Fold(table.on_delete)
+        for row in rows:
+            fold.add(row)
+        for stale in fold.stale:
+            self.decided(table, stale, Decision(Outcome.SKIPPED, "stale"))
+        for ignored in fold.ignored:
+            self.decided(table, ignored, Decision(Outcome.SKIPPED, "ignored_delete"))
+        for writes in fold.rounds():
+            self.round(table, writes)
+
+    def round(self, table: TargetTable, writes: Sequence[Write]) -> None:
+        """Write one round, then settle what could not simply be applied."""
+        if self._any_held():
+            writes = [write for write in writes if not self._hold_back_chain(table, write)]
+        if not writes:
+            return
+        decisions, poisoned = self.write(table, writes)
+        unfold: list[Write] = []
+        for index, write in enumerate(writes):
+            decision = decisions.get(index)
+            if index in poisoned:
+                if write.chain:
+                    unfold.append(write)
+                else:
+                    self.park(table, write.row, poisoned[index].reason, poisoned[index].what)
+            elif decision is None:
+                for row in write.rows[:-1]:
+                    self.decided(table, row, Decision(Outcome.SUPERSEDED))
+                self.decided(table, write.rows[-1], Decision(Outcome.APPLIED))
+            elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
+                unfold.append(write)
+            elif decision.outcome is Outcome.PARKED:
+                self.park(table, write.row, decision.reason, "")
+            else:
+                for row in write.rows:
+                    self.decided(table, row, decision)
+        for again in unfolded(unfold):
+            self.round(table, again)
+
+    def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
+        """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
+        if not self.careful:
+            return self.transaction.write(table, writes), {}
+        decisions: dict[int, Decision] = {}
+        poisoned: dict[int, Poison] = {}
+        stack = [list(range(len(writes)))]
+        while stack:
+            indexes = stack.pop()
+            try:
+                with self.transaction.savepoint():
+                    found = self.transaction.write(table, [writes[index] for index in indexes])
+            except Poison as poison:
+                if len(indexes) == 1:
+                    poisoned[indexes[0]] = poison
+                else:
+                    stack += _halves(indexes, poison)
+            else:
+                decisions.update({indexes[index]: decision for index, decision in found.items()})
+        return decisions, poisoned
+
+    def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
+        """Park a row behind a parked one of its key, if there is one."""
+        held = (table.mapping, hold_of(row.key))
+        reason = self.done.parked.get(held) or self.held.get(held)
+        if reason is None:
+            return False
+        self.park(table, row, "held", "")
+        if reason in HEALING and not needs_what_is_there(row):
+            self.done.may_heal.add(held)
+        return True
+
+    def _hold_back_chain(self, table: TargetTable, write: Write) -> bool:
+        if (table.mapping, hold_of(write.row.key)) not in self.done.parked:
+            return False
+        for row in write.rows:
+            self.hold_back(table, row)
+        return True
+
+    def _any_held(self) -> bool:
+        return bool(self.held) or bool(self.done.parked)
+
+    def park(self, table: TargetTable, row: MappedRow, reason: str, error: str) -> None:
+        self.park_record(Parked(table.mapping, hold_of(row.key), row.record, row.position, reason, error))
+
+    def park_record(self, parked: Parked) -> None:
+        """Set a record aside; a key already held keeps its first reason."""
+        held = (parked.mapping, parked.hold)
+        if parked.hold and (held in self.held or held in self.done.parked):
+            parked = msgspec.structs.replace(parked, reason="held")
+        elif parked.hold:
+            self.done.parked[held] = parked.reason
+        self.set_aside.append(parked)
+        partition = TopicPartition(parked.record.topic, parked.record.partition)
+        self.done.tallies[parked.mapping, partition, Outcome.PARKED, parked.reason] += 1
+
+    def decided(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
+        partition = TopicPartition(row.record.topic, row.record.partition)
+        self.done.tallies[table.mapping, partition, decision.outcome, decision.reason] += 1
+        if row.moved_to is not None:
+            waiting = (table.mapping, hold_of(row.moved_to))
+            if waiting in self.held or waiting in self.done.parked:
+                self.done.may_heal.add(waiting)
+
+    def tallies(self) -> list[Tally]:
+        return [
+            Tally(mapping, partition, outcome, reason, number)
+            for (mapping, partition, outcome, reason), number in self.done.tallies.items()
+        ]
+
+
+def unfolded(writes: Sequence[Write]) -> list[list[Write]]:
+    """Chains taken apart again: round n holds the n-th row of every chain."""
+    rounds: list[list[Write]] = []
+    for write in writes:
+        for number, row in enumerate(write.rows):
+            if number == len(rounds):
+                rounds.append([])
+            rounds[number].append(Write(row, row.position))
+    return rounds
+
+
+def _halves(indexes: list[int], poison: Poison) -> list[list[int]]:
+    """What to try next: the named bad row alone and the others, or two halves."""
+    bad = poison.index if isinstance(poison, PoisonRow) else None
+    if bad is not None:
+        return [[indexes[bad]], indexes[:bad] + indexes[bad + 1 :]]
+    middle = len(indexes) // 2
+    return [indexes[middle:], indexes[:middle]]

@@ -1,0 +1,68 @@
+"""Named points of the commit path where tests stop, freeze or kill a worker. In production they do nothing.
+
+The points, in the order a batch meets them:
+
+    polled          records have been read from Kafka
+    decoded         they are typed change events
+    mapped          they are rows of target tables
+    rows_written    the target transaction holds the rows
+    parked          … and the records set aside
+    watermark_set   … and the watermarks
+    pre_commit      the next statement is COMMIT
+    post_commit     COMMIT was acknowledged; nothing else has happened
+    assigned        partitions were assigned, nothing taken yet
+    revoked         partitions were revoked
+
+`CDC_FAILPOINT=pre_commit:3:kill` kills the process (SIGKILL) the third time it gets there; `:stop` freezes it
+(SIGSTOP); `:exit` leaves at once. Only a worker process reads the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+POINTS = (
+    "polled",
+    "decoded",
+    "mapped",
+    "rows_written",
+    "parked",
+    "watermark_set",
+    "pre_commit",
+    "post_commit",
+    "assigned",
+    "revoked",
+)
+
+Failpoint = Callable[[str], None]
+
+
+def nothing(point: str) -> None:
+    """The failpoint of production."""
+
+
+def from_environment(environment: dict[str, str] | None = None) -> Failpoint:
+    """The failpoint that `CDC_FAILPOINT=POINT:COUNT:ACTION` asks for, or `nothing`."""
+    text = (os.environ if environment is None else environment).get("CDC_FAILPOINT", "")
+    if not text:
+        return nothing
+    point, count, action = text.split(":")
+    if point not in POINTS:
+        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS)}")
+    actions: dict[str, Callable[[], None]] = {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "exit": lambda: os._exit(70),
+    }
+    act, left = actions[action], int(count)
+
+    def failpoint(reached: str) -> None:
+        nonlocal left
+        if reached == point:
+            left -= 1
+            if left == 0:
+                act()
+
+    return failpoint

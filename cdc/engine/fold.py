@@ -1,0 +1,131 @@
+"""Fold a batch's rows per key, so that each key is written once a round.
+
+A batch is cut into *rounds*: in one round each key occurs at most once and the order among keys is free. Most batches
+have one round. What folds:
+
+    full or delete onto anything               the later one stands, the earlier are superseded
+    partial onto full, partial onto partial    merged; `Write.base` is the first position whose values it carries
+
+and what takes a new round, because the result depends on what the target holds:
+
+    partial onto delete                          it may have to wait for its row
+    anything older than a partial                the partial may be waiting for exactly this one
+    delete onto an upsert, rows that are kept    (soft or ignored deletes) the kept row must get the upsert's values
+    either half of a key change                  one lends its last values, the other borrows them
+
+A row older than a full image or delete already folded for its key is stale by the guard and is answered here.
+"""
+
+from __future__ import annotations
+
+from cdc.model import UNAVAILABLE, DeletePolicy, MappedRow, Position, RowOp, Value, Write
+
+Key = tuple[Value, ...]
+
+
+class _Entry:
+    """The row being folded for one key in one round."""
+
+    __slots__ = ("base", "chain", "moved_values", "row")
+
+    def __init__(
+        self,
+        row: MappedRow,
+        base: Position | None = None,
+        chain: tuple[MappedRow, ...] = (),
+        moved_values: tuple[Value, ...] | None = None,
+    ) -> None:
+        self.row = row
+        self.base = row.position if base is None else base
+        self.chain = chain
+        self.moved_values = moved_values
+
+    def then(self, row: MappedRow) -> tuple[MappedRow, ...]:
+        """The chain with one more row."""
+        return (*(self.chain or (self.row,)), row)
+
+    @property
+    def is_half_a_move(self) -> bool:
+        return self.row.moved_to is not None or self.row.moved_from is not None
+
+
+class Fold:
+    """Rows of one target table on their way to rounds. Rows come in topic order; truncates are not for here."""
+
+    def __init__(self, on_delete: DeletePolicy = DeletePolicy.DELETE) -> None:
+        self._rounds: list[dict[Key, _Entry]] = [{}]
+        self._last: dict[Key, int] = {}  # the newest round that holds the key
+        self._on_delete = on_delete
+        self.stale: list[MappedRow] = []
+        self.ignored: list[MappedRow] = []  # deletes that the policy ignores and that lend nothing
+
+    def add(self, row: MappedRow) -> None:
+        if row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE and row.moved_to is None:
+            self.ignored.append(row)
+            return
+        at = self._last.get(row.key)
+        if at is None and row.moved_from is None:
+            self._rounds[0][row.key] = _Entry(row)
+            self._last[row.key] = 0
+        elif at is None or row.moved_from is not None:
+            self._put(max(-1 if at is None else at, self._last.get(row.moved_from or (), -1)) + 1, _Entry(row))
+        else:
+            self._add_again(at, self._rounds[at][row.key], row)
+
+    def rounds(self) -> list[list[Write]]:
+        """The rounds, to be written in this order."""
+        return [
+            [Write(entry.row, entry.base, entry.chain, entry.moved_values) for entry in entries.values()]
+            for entries in self._rounds
+            if entries
+        ]
+
+    def _add_again(self, at: int, entry: _Entry, row: MappedRow) -> None:
+        leaves_no_mark = entry.row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE
+        if entry.row.partial and row.position < entry.row.position:
+            self._put(at + 1, _Entry(row))
+        elif row.position < entry.row.position and not leaves_no_mark:
+            self.stale.append(row)
+        elif entry.is_half_a_move:
+            self._put(at + 1, _Entry(row))
+        elif row.op is RowOp.DELETE:
+            self._add_delete(at, entry, row)
+        elif not row.partial:
+            self._put(at, _Entry(row, chain=entry.then(row)))
+        elif entry.row.op is RowOp.DELETE:
+            self._put(at + 1, _Entry(row))
+        else:
+            self._put(at, _Entry(_merge(entry.row, row), entry.base, entry.then(row)))
+
+    def _add_delete(self, at: int, entry: _Entry, row: MappedRow) -> None:
+        upsert_below = entry.row.op is RowOp.UPSERT
+        lends_unknown = row.moved_to is not None and entry.row.partial
+        if upsert_below and (lends_unknown or self._on_delete is not DeletePolicy.DELETE):
+            self._put(at + 1, _Entry(row))
+        elif upsert_below and row.moved_to is not None:
+            self._put(at, _Entry(row, entry.base, entry.then(row), entry.row.values))
+        else:
+            self._put(at, _Entry(row, chain=entry.then(row)))
+
+    def _put(self, at: int, entry: _Entry) -> None:
+        while len(self._rounds) <= at:
+            self._rounds.append({})
+        self._rounds[at][entry.row.key] = entry
+        self._last[entry.row.key] = at
+
+
+def _merge(under: MappedRow, over: MappedRow) -> MappedRow:
+    """`over` with the values it lacks taken from `under`."""
+    assert under.values is not None
+    assert over.values is not None
+    return MappedRow(
+        op=over.op,
+        key=over.key,
+        values=tuple(
+            low if high is UNAVAILABLE else high for low, high in zip(under.values, over.values, strict=True)
+        ),
+        position=over.position,
+        record=over.record,
+        snapshot=over.snapshot,
+        time_us=over.time_us,
+    )

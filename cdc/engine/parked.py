@@ -1,0 +1,204 @@
+"""Retry parked keys: from the original records, through the current mapping and the guard.
+
+Each key's queue is a small coroutine that hands out one row at a time and is told the decision. All keys advance side
+by side, their rows written as one round, so that a retry of 100,000 keys stays batched. Within a key: what waits for
+something missing lets later changes pass (one of them may be what it waits for) and is decided again after each change
+that went through; what was refused keeps everything behind it held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from cdc.engine.apply import Applied, Held, Work, hold_of
+from cdc.engine.oracle import HEALING, needs_what_is_there, supersedes
+from cdc.errors import Poison
+from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
+from cdc.target.base import Advance, Parked, Target, Transaction
+
+KEYS_A_TRANSACTION = 500
+"""Bound on one retry transaction: keys, not records; their whole queues are played together."""
+
+Remap = Callable[[Parked], tuple[TargetTable, MappedRow | Decision]]
+"""The current mapping's word on a parked record: its row for the parked key, or a decision (now filtered…).
+Raises `Poison` when it still cannot be mapped."""
+
+Guard = Callable[[Iterable[TopicPartition]], list[Advance]]
+"""The compare of these partitions' fences and `next`, which a retry must pass without moving them."""
+
+
+@dataclass(eq=False)
+class _Item:
+    """One parked record in play. `decision` is the last word on it."""
+
+    parked: Parked
+    table: TargetTable | None = None
+    row: MappedRow | None = None
+    decision: Decision | None = None
+    error: str = ""
+
+    @property
+    def parked_again(self) -> bool:
+        return self.decision is not None and self.decision.outcome is Outcome.PARKED
+
+    @property
+    def waits(self) -> bool:
+        return self.decision is not None and self.decision.reason in HEALING
+
+
+_Steps = Generator[_Item, None, list[_Item]]
+
+
+def retry(target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held: dict[Held, str]) -> Applied:
+    """Retry the queues of `keys`, and of those they heal; update `held` after each commit.
+
+    Returns what was applied. Raises `Fenced`, `Transient`, `Terminal` like a batch does.
+    """
+    total = Applied()
+    wanted = sorted(set(keys))
+    while wanted:
+        chunk, wanted = wanted[:KEYS_A_TRANSACTION], wanted[KEYS_A_TRANSACTION:]
+        done = _retry_chunk(target, chunk, remap, guard, held)
+        total.tallies.update(done.tallies)
+        wanted += sorted(done.may_heal - set(wanted))
+    return total
+
+
+def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guard, held: dict[Held, str]) -> Applied:
+    by_mapping: dict[str, list[str]] = {}
+    for mapping, hold in keys:
+        by_mapping.setdefault(mapping, []).append(hold)
+    records = [record for mapping, holds in by_mapping.items() for record in target.queue(mapping, holds)]
+    done, left = Applied(), list[Parked]()
+    if records:
+        with target.begin() as transaction:
+            play = _Play(transaction, records, remap, held)
+            left = play.run()
+            transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
+            transaction.repark([parked for parked in left if parked not in records])
+            transaction.count(play.work.tallies())
+            transaction.advance(guard({TopicPartition(p.record.topic, p.record.partition) for p in records}))
+        done = play.work.done
+    for key in keys:
+        held.pop(key, None)
+    for parked in left:
+        held.setdefault((parked.mapping, parked.hold), parked.reason)
+    return done
+
+
+class _Play:
+    """One transaction's retry."""
+
+    def __init__(self, transaction: Transaction, records: list[Parked], remap: Remap, held: dict[Held, str]) -> None:
+        self.work = Work(transaction, {}, careful=True)
+        self.remap = remap
+        self.held = held
+        self.queues: dict[Held, list[_Item]] = {}
+        self.gone: list[_Item] = []
+        for record in sorted(records, key=lambda record: record.id or 0):
+            self.queues.setdefault((record.mapping, record.hold), []).append(self._map(record))
+
+    def run(self) -> list[Parked]:
+        """Play all queues to their end; what stays parked, with its reason and error as they are now."""
+        running = [self._key(items) for items in self.queues.values()]
+        left: list[list[_Item]] = []
+        while running:
+            asked, still = [], []
+            for steps in running:
+                try:
+                    asked.append(next(steps))
+                    still.append(steps)
+                except StopIteration as stopped:
+                    left.append(stopped.value)
+            self._decide(asked)
+            running = still
+        return [parked for items in left for parked in self._stay(items)]
+
+    def _key(self, items: list[_Item]) -> _Steps:
+        """Play one key's queue; returns what is left of it."""
+        waiting: list[_Item] = []
+        for number, item in enumerate(items):
+            if waiting and item.row is not None and needs_what_is_there(item.row):
+                waiting.append(item)
+                continue
+            yield item
+            if item.waits:
+                waiting.append(item)
+            elif item.parked_again:
+                return waiting + items[number:]
+            else:
+                self._leave(item, item.decision)
+                waiting = yield from self._again(self._superseded_by(item, waiting))
+        return (yield from self._again(waiting))
+
+    def _again(self, waiting: list[_Item]) -> _Steps:
+        """Decide what waited, in the order it arrived, up to the first that still cannot be applied."""
+        while waiting:
+            yield waiting[0]
+            if waiting[0].parked_again:
+                break
+            self._leave(waiting[0], waiting[0].decision)
+            waiting = waiting[1:]
+        return waiting
+
+    def _superseded_by(self, item: _Item, waiting: list[_Item]) -> list[_Item]:
+        if item.row is None or item.decision is None or not supersedes(item.row, item.decision):
+            return waiting
+        for other in waiting:
+            if other.parked.position <= item.row.position:
+                self._leave(other, Decision(Outcome.SUPERSEDED))
+        return [other for other in waiting if other.parked.position > item.row.position]
+
+    def _map(self, parked: Parked) -> _Item:
+        try:
+            table, mapped = self.remap(parked)
+        except Poison as poison:
+            return _Item(parked, decision=Decision(Outcome.PARKED, poison.reason), error=poison.what)
+        if isinstance(mapped, Decision):
+            return _Item(parked, table, decision=mapped)
+        return _Item(parked, table, mapped)
+
+    def _decide(self, items: Sequence[_Item]) -> None:
+        by_table: dict[str, list[_Item]] = {}
+        for item in items:
+            if item.row is not None and item.table is not None:
+                by_table.setdefault(item.table.mapping, []).append(item)
+        for same in by_table.values():
+            self._write(same)
+
+    def _write(self, items: list[_Item]) -> None:
+        table = items[0].table
+        assert table is not None
+        writes = [Write(item.row, item.row.position) for item in items if item.row is not None]
+        decisions, poisoned = self.work.write(table, writes)
+        for index, item in enumerate(items):
+            if index in poisoned:
+                item.decision = Decision(Outcome.PARKED, poisoned[index].reason)
+                item.error = poisoned[index].what
+            else:
+                item.decision = decisions.get(index, Decision(Outcome.APPLIED))
+
+    def _leave(self, item: _Item, decision: Decision | None) -> None:
+        """The record is parked no more: move it in the counts to what it became, and see whom it may heal."""
+        assert decision is not None
+        self.gone.append(item)
+        self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), decision)
+        if item.row is not None and item.row.moved_to is not None:
+            waiting = (item.parked.mapping, hold_of(item.row.moved_to))
+            if waiting in self.held:
+                self.work.done.may_heal.add(waiting)
+
+    def _stay(self, items: list[_Item]) -> Iterable[Parked]:
+        for number, item in enumerate(items):
+            reason = item.decision.reason if number == 0 and item.decision else "held"
+            self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), Decision(Outcome.PARKED, reason))
+            yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if number == 0 else "")
+
+    def _recount(self, parked: Parked, before: Decision, now: Decision) -> None:
+        partition = TopicPartition(parked.record.topic, parked.record.partition)
+        tallies = self.work.done.tallies
+        tallies[parked.mapping, partition, before.outcome, before.reason] -= 1
+        tallies[parked.mapping, partition, now.outcome, now.reason] += 1

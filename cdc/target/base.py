@@ -1,0 +1,188 @@
+"""The contract of a target: what the engine may ask, what must hold, and how it fails.
+
+Failure modes, the same for every target (see `cdc.errors`):
+
+* `Transient`  connection lost, lock not granted in time, server restarting. Nothing of the open transaction is kept.
+* `Terminal`   privileges missing, table cannot hold what the mapping wants. A person must act.
+* `Poison`     the rows given to one `write` cannot all be stored. `PoisonRow.index` names the bad one when known.
+* `Fenced`     `advance` found another fence or another `next`: roll back, drop the batch, read the watermarks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+
+from cdc.errors import Poison
+from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
+
+
+class PoisonRow(Poison):
+    """A `Poison` that may know which of the writes it was given is bad."""
+
+    def __init__(
+        self, what: str, *, reason: str, index: int | None = None, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, reason=reason, where=where, hint=hint)
+        self.index = index
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a target can do; the engine and the lint read it, they never ask for the class."""
+
+    transactions: bool
+    creates_tables: bool
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose state it is: one pipeline writing to one target."""
+
+    pipeline: str
+    target: str
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """Per topic partition: the next offset to apply, kept with the rows.
+
+    `fence` is the number a worker must still hold to commit. `tracker` is the position tracker's state (its own text).
+    `next` is None for a partition that was never taken: it starts at the topic's beginning.
+    """
+
+    partition: TopicPartition
+    topic_id: str
+    next: int | None
+    fence: int
+    tracker: str = ""
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """One partition's step in a commit: only if the stored `next` and `fence` are still the expected ones."""
+
+    partition: TopicPartition
+    fence: int
+    expected: int
+    next: int
+    tracker: str
+    time_us: int | None = None  # commit time at the source of the newest change, for showing lag in seconds
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A record set aside for one mapping.
+
+    `hold` is the canonical text of its target key ('' when no key could be read: nothing waits behind it). `reason` is
+    'held' for those that wait behind another one. `error` says what, without row values.
+    """
+
+    mapping: str
+    hold: str
+    record: RawRecord
+    position: Position
+    reason: str
+    error: str = ""
+    id: int | None = None  # set by the store
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Counts for invariant I2: how many records of a partition ended how, for one mapping."""
+
+    mapping: str
+    partition: TopicPartition
+    outcome: str
+    reason: str
+    number: int
+
+
+class RepeatedSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot of a table that had been captured before: deletes in between were never sent."""
+
+    mapping: str
+    topic: str
+    position: Position
+    swept: bool = False
+
+
+class SweepReport(msgspec.Struct, frozen=True):
+    """Rows that a sweep removes (or would): how many, and a few of their keys as text."""
+
+    rows: int
+    examples: tuple[str, ...]
+
+
+class Transaction(Protocol):
+    """All of it is durable at the end of the `with` block, or none."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What happened inside is undone when the block raises; the transaction goes on."""
+
+    def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
+        """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index.
+
+        Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
+        was written for that key and the engine plays the chain again row by row.
+        Raises `Poison`; the transaction is then unusable outside a savepoint.
+        """
+
+    def truncate(self, table: TargetTable, position: Position) -> Decision:
+        """Remove rows positioned before `position`, raise the table's floor."""
+
+    def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
+        """Remove rows positioned before `position` as deletes of that position, but not the keys in `keep`."""
+
+    def park(self, records: Sequence[Parked]) -> None:
+        """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing)."""
+
+    def unpark(self, ids: Sequence[int]) -> None:
+        """Forget parked records that have been applied, superseded or discarded."""
+
+    def repark(self, records: Sequence[Parked]) -> None:
+        """Write back reason and error of parked records (by `id`) after a retry that failed."""
+
+    def count(self, tallies: Sequence[Tally]) -> None:
+        """Add to the counts of invariant I2."""
+
+    def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
+        """Remember (or, with `swept`, settle) a repeated snapshot of a table."""
+
+    def advance(self, moves: Sequence[Advance]) -> None:
+        """Compare and set all watermarks in one statement. Raises `Fenced` if any of them is not as expected."""
+
+
+class Target(Protocol):
+    """One connection to one target, used by one thread at a time."""
+
+    capabilities: Capabilities
+
+    def open(self, owner: Owner) -> None:
+        """Connect and bring the state tables to this release's version."""
+
+    def close(self) -> None: ...
+
+    def prepare(self, table: TargetTable) -> None:
+        """Create the target table when it does not exist, add what is missing; check that it can hold the columns.
+
+        Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
+        """
+
+    def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
+        """Become the owner of partitions: raise each fence, return what is stored. Unknown partitions are created."""
+
+    def watermarks(self) -> list[Watermark]:
+        """All watermarks of this owner, without taking them."""
+
+    def begin(self) -> AbstractContextManager[Transaction]:
+        """A transaction; commits at the end of the block, rolls back when it raises."""
+
+    def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
+        """Held keys of partitions: (mapping, hold) → reason of the first parked record."""
+
+    def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
+        """The parked records of these keys, in the order they were parked."""
+
+    def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
+        """(mapping, hold) of keys whose retry somebody asked for; the request is cleared."""
+
+
+MIXED_REASON = "mixed"

@@ -1,0 +1,284 @@
+"""The reference target: everything in memory, transactions by copy, faults on request.
+
+It is a target like any other to the engine and to the conformance suite. `faults` maps a step's name ('write',
+'advance', 'commit', 'begin') to a callable that may raise, so that tests can break any step at any time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+
+from cdc.errors import Fenced
+from cdc.model import (
+    UNAVAILABLE,
+    Decision,
+    DeletePolicy,
+    MappedRow,
+    Outcome,
+    Position,
+    RowOp,
+    TargetTable,
+    TopicPartition,
+    Value,
+    Write,
+)
+from cdc.target.base import (
+    MIXED_REASON,
+    Advance,
+    Capabilities,
+    Owner,
+    Parked,
+    PoisonRow,
+    RepeatedSnapshot,
+    SweepReport,
+    Tally,
+    Watermark,
+)
+
+Key = tuple[Value, ...]
+_BEGINNING = Position(0, 0, 0, 0)
+
+
+@dataclass
+class StoredRow:
+    values: tuple[Value, ...]
+    position: Position
+    deleted: bool = False
+
+
+@dataclass
+class Table:
+    """One target table with the state the engine keeps about it."""
+
+    rows: dict[Key, StoredRow] = field(default_factory=dict)
+    tombstones: dict[Key, Position] = field(default_factory=dict)
+    moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
+    floor: Position = _BEGINNING
+
+
+@dataclass
+class Storage:
+    """What survives a crash; several `MemoryTarget`s (workers) may share one."""
+
+    tables: dict[str, Table] = field(default_factory=dict)
+    watermarks: dict[tuple[Owner, TopicPartition], Watermark] = field(default_factory=dict)
+    parked: dict[int, Parked] = field(default_factory=dict)
+    retry_requests: set[tuple[str, str]] = field(default_factory=set)
+    tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
+    repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
+    last_id: int = 0
+
+
+class MemoryTarget:
+    """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
+
+    capabilities = Capabilities(transactions=True, creates_tables=True)
+
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        accepts: Callable[[TargetTable, tuple[Value, ...]], bool] = lambda table, values: True,
+        faults: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
+        self.storage = storage or Storage()
+        self.accepts = accepts
+        self.faults = dict(faults or {})
+
+    def open(self, owner: Owner) -> None:
+        self.owner = owner
+
+    def close(self) -> None:
+        pass
+
+    def prepare(self, table: TargetTable) -> None:
+        self.storage.tables.setdefault(table.mapping, Table())
+
+    def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
+        taken = []
+        for partition, topic_id in topic_ids.items():
+            key = (self.owner, partition)
+            known = self.storage.watermarks.get(key) or Watermark(partition, topic_id, None, 0)
+            self.storage.watermarks[key] = msgspec.structs.replace(known, fence=known.fence + 1)
+            taken.append(self.storage.watermarks[key])
+        return taken
+
+    def watermarks(self) -> list[Watermark]:
+        return [mark for (owner, _), mark in self.storage.watermarks.items() if owner == self.owner]
+
+    @contextmanager
+    def begin(self) -> Iterator[MemoryTransaction]:
+        self.fault("begin")
+        transaction = MemoryTransaction(self, copy.deepcopy(self.storage))
+        yield transaction
+        self.fault("commit")
+        self.storage.__dict__.update(transaction.storage.__dict__)
+        self.fault("committed")
+
+    def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
+        held: dict[tuple[str, str], str] = {}
+        for record in self._parked_in_order():
+            if TopicPartition(record.record.topic, record.record.partition) in partitions:
+                held.setdefault((record.mapping, record.hold), record.reason)
+        return held
+
+    def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
+        return [record for record in self._parked_in_order() if record.mapping == mapping and record.hold in holds]
+
+    def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
+        mine = self.storage.retry_requests & set(self.parked(partitions))
+        self.storage.retry_requests -= mine
+        return sorted(mine)
+
+    def fault(self, step: str) -> None:
+        if step in self.faults:
+            self.faults[step]()
+
+    def _parked_in_order(self) -> list[Parked]:
+        return [record for _, record in sorted(self.storage.parked.items())]
+
+
+class MemoryTransaction:
+    def __init__(self, target: MemoryTarget, storage: Storage) -> None:
+        self.target = target
+        self.storage = storage
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        before = copy.deepcopy(self.storage)
+        try:
+            yield
+        except BaseException:
+            self.storage = before
+            raise
+
+    def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
+        self.target.fault("write")
+        stored = self.storage.tables[table.mapping]
+        decisions: dict[int, Decision] = {}
+        # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
+        for index, write in sorted(enumerate(writes), key=lambda pair: pair[1].row.op is not RowOp.DELETE):
+            decision = self._write_one(table, stored, write, index)
+            if decision.outcome is not Outcome.APPLIED:
+                decisions[index] = decision
+        return decisions
+
+    def _write_one(self, table: TargetTable, stored: Table, write: Write, index: int) -> Decision:
+        row = write.row
+        current = stored.rows.get(row.key)
+        newest = max(
+            current.position if current else _BEGINNING, stored.tombstones.get(row.key, _BEGINNING), stored.floor
+        )
+        if row.position < newest:
+            return Decision(Outcome.SKIPPED, "stale")
+        if write.base < newest:
+            return Decision(Outcome.PARKED, MIXED_REASON)
+        if row.op is RowOp.DELETE:
+            return _delete(table, stored, write)
+        return self._upsert(table, stored, row, index)
+
+    def _upsert(self, table: TargetTable, stored: Table, row: MappedRow, index: int) -> Decision:
+        current = stored.rows.get(row.key)
+        values = row.values
+        assert values is not None
+        if row.partial:
+            redelivered = current is not None and current.position == row.position
+            under = current.values if current else None
+            if row.moved_from is not None and not redelivered:
+                under = stored.moved.get((row.moved_from, row.key, row.position))
+            if under is None:
+                reason = "update_missing" if row.moved_from is None else "moved_values_missing"
+                return Decision(Outcome.PARKED, reason)
+            values = _overlay(under, values, table, row.key)
+        if not self.target.accepts(table, values):
+            raise PoisonRow("the table refuses the row", reason="refused", index=index)
+        if row.moved_from is not None:
+            stored.moved.pop((row.moved_from, row.key, row.position), None)
+        stored.rows[row.key] = StoredRow(values, row.position)
+        stored.tombstones.pop(row.key, None)
+        return Decision(Outcome.APPLIED)
+
+    def truncate(self, table: TargetTable, position: Position) -> Decision:
+        stored = self.storage.tables[table.mapping]
+        if position < stored.floor:
+            return Decision(Outcome.SKIPPED, "stale")
+        stored.floor = position
+        for key in [key for key, row in stored.rows.items() if row.position < position]:
+            if table.on_delete is DeletePolicy.DELETE:
+                del stored.rows[key]
+            elif table.on_delete is DeletePolicy.SOFT:
+                stored.rows[key].deleted, stored.rows[key].position = True, position
+        return Decision(Outcome.APPLIED)
+
+    def sweep(self, table: TargetTable, position: Position, keep: Iterable[Key]) -> SweepReport:
+        stored, kept = self.storage.tables[table.mapping], set(keep)
+        gone = [key for key, row in stored.rows.items() if row.position < position and key not in kept]
+        for key in gone:
+            _remove(table, stored, key, position)
+        return SweepReport(len(gone), tuple(repr(key) for key in gone[:5]))
+
+    def park(self, records: Sequence[Parked]) -> None:
+        known = {(parked.mapping, parked.record.where) for parked in self.storage.parked.values()}
+        for record in records:
+            if (record.mapping, record.record.where) not in known:
+                self.storage.last_id += 1
+                self.storage.parked[self.storage.last_id] = msgspec.structs.replace(record, id=self.storage.last_id)
+
+    def unpark(self, ids: Sequence[int]) -> None:
+        for parked_id in ids:
+            self.storage.parked.pop(parked_id, None)
+
+    def repark(self, records: Sequence[Parked]) -> None:
+        for record in records:
+            assert record.id is not None
+            self.storage.parked[record.id] = record
+
+    def count(self, tallies: Sequence[Tally]) -> None:
+        for tally in tallies:
+            self.storage.tallies[tally.mapping, tally.partition, tally.outcome, tally.reason] += tally.number
+
+    def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
+        self.storage.repeated[found.mapping, found.position] = found
+
+    def advance(self, moves: Sequence[Advance]) -> None:
+        self.target.fault("advance")
+        for move in moves:
+            # Read from the shared storage, not the copy: another worker may have committed since we began.
+            stored = self.target.storage.watermarks[self.target.owner, move.partition]
+            if stored.fence != move.fence or (stored.next or 0) != move.expected:
+                raise Fenced(f"{move.partition} was taken or moved by somebody else")
+            self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
+                stored, next=move.next, tracker=move.tracker
+            )
+
+
+def _delete(table: TargetTable, stored: Table, write: Write) -> Decision:
+    row, current = write.row, stored.rows.get(write.row.key)
+    values = write.moved_values or (current.values if current else None)
+    if row.moved_to is not None and values is not None:
+        stored.moved[row.key, row.moved_to, row.position] = values
+    if table.on_delete is DeletePolicy.IGNORE:
+        return Decision(Outcome.SKIPPED, "ignored_delete")
+    _remove(table, stored, row.key, row.position)
+    return Decision(Outcome.APPLIED)
+
+
+def _remove(table: TargetTable, stored: Table, key: Key, position: Position) -> None:
+    row = stored.rows.get(key)
+    if table.on_delete is DeletePolicy.SOFT and row is not None:
+        row.deleted, row.position = True, position
+    else:
+        stored.rows.pop(key, None)
+        stored.tombstones[key] = position
+
+
+def _overlay(under: tuple[Value, ...], over: tuple[Value, ...], table: TargetTable, key: Key) -> tuple[Value, ...]:
+    merged = [low if high is UNAVAILABLE else high for low, high in zip(under, over, strict=True)]
+    for index, value in zip(table.key_indexes, key, strict=True):
+        merged[index] = value
+    return tuple(merged)
