@@ -279,14 +279,12 @@ class Write(msgspec.Struct, frozen=True):
 
     `row` is the change to make: the rows of `chain`, folded. When it is merged from partial images the result is only
     right if *all* of them pass the guard, so `base` is the position of the first one whose values it still carries
-    (`row.position` when nothing was merged). `chain` is empty when there is only `row` itself. `moved_values`: for the
-    delete half of a key change, the row's last values if the same batch holds them, else the target takes its own row's.
+    (`row.position` when nothing was merged). `chain` is empty when there is only `row` itself.
     """
 
     row: MappedRow
     base: Position
     chain: tuple[MappedRow, ...] = ()
-    moved_values: tuple[Value, ...] | None = None
 
     @property
     def rows(self) -> tuple[MappedRow, ...]:

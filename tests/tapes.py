@@ -202,10 +202,13 @@ def build(specification: Sequence[tuple[object, ...]]) -> list[MappedRow]:
         if kind == "again":
             rows += tape.again(rows[-args[0] :])
         elif kind == "move":
-            old, new, text, at, reorder = args
+            old, new, text, (major, minor), reorder = args
             if old != new:
-                pair = [tape.delete(old, at, moved_to=new), tape.partial(new, text, at, moved_from=old)]
-                rows += tape.again(reversed(pair)) if reorder else pair
+                # A row that moves was there before, and one change moves it once: no other shares its position.
+                at = (major, 100 + len(rows))
+                create = tape.partial(new, text, at, moved_from=old)
+                lender = [tape.full(old, text, "lent", (major, minor)), tape.delete(old, at, moved_to=new)]
+                rows += tape.again([create, *lender] if reorder else [*lender, create])
         else:
             rows.append(getattr(tape, kind)(*args))
     return rows
@@ -216,7 +219,7 @@ def play(target: Target, table: TargetTable, tape: Sequence[MappedRow], cuts: Se
     target.open(OWNER)
     target.prepare(table)
     mark = target.take({PARTITION: "topic-id"})[0]
-    applier, fence, done = Applier(target), mark.fence, mark.next or 0
+    applier, fence, done = Applier(target), mark.fence, mark.next
     applier.held = target.parked([PARTITION])
     # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
     truncates = {index for index, row in enumerate(tape) if row.op is RowOp.TRUNCATE}
@@ -229,9 +232,9 @@ def play(target: Target, table: TargetTable, tape: Sequence[MappedRow], cuts: Se
     for start, end in zip(edges, edges[1:], strict=False):
         step = end - start
         applied = applier.apply(
-            Batch([TableBatch(table, list(tape[start:end]))], [Advance(PARTITION, fence, done, done + step, "")])
+            Batch([TableBatch(table, list(tape[start:end]))], [Advance(PARTITION, fence, done, (done or 0) + step, "")])
         )
-        done += step
+        done = (done or 0) + step
         if applied.may_heal:
             retry(target, applied.may_heal, remap, lambda _: [Advance(PARTITION, fence, done, done, "")], applier.held)
     return applier

@@ -54,9 +54,6 @@ class Batch:
     parked: list[Parked] = field(default_factory=list)
     repeated_snapshots: list[RepeatedSnapshot] = field(default_factory=list)
 
-    @property
-    def records(self) -> int:
-        return sum(move.next - move.expected for move in self.moves)
 
 
 @dataclass

@@ -9,7 +9,7 @@ have one round. What folds:
 and what takes a new round, because the result depends on what the target holds:
 
     partial onto delete                          it may have to wait for its row
-    anything older than a partial                the partial may be waiting for exactly this one
+    anything older, where something may wait     the partial may be waiting for exactly this one
     delete onto an upsert, rows that are kept    (soft or ignored deletes) the kept row must get the upsert's values
     either half of a key change                  one lends its last values, the other borrows them
 
@@ -26,19 +26,17 @@ Key = tuple[Value, ...]
 class _Entry:
     """The row being folded for one key in one round."""
 
-    __slots__ = ("base", "chain", "moved_values", "row")
+    __slots__ = ("base", "chain", "row")
 
     def __init__(
         self,
         row: MappedRow,
         base: Position | None = None,
         chain: tuple[MappedRow, ...] = (),
-        moved_values: tuple[Value, ...] | None = None,
     ) -> None:
         self.row = row
         self.base = row.position if base is None else base
         self.chain = chain
-        self.moved_values = moved_values
 
     def then(self, row: MappedRow) -> tuple[MappedRow, ...]:
         """The chain with one more row."""
@@ -56,6 +54,7 @@ class Fold:
         self._rounds: list[dict[Key, _Entry]] = [{}]
         self._last: dict[Key, int] = {}  # the newest round that holds the key
         self._on_delete = on_delete
+        self._may_wait: set[Key] = set()  # some row of the key may be parked, so an older one may be what it waits for
         self.stale: list[MappedRow] = []
         self.ignored: list[MappedRow] = []  # deletes that the policy ignores and that lend nothing
 
@@ -63,6 +62,8 @@ class Fold:
         if row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE and row.moved_to is None:
             self.ignored.append(row)
             return
+        if row.moved_from is not None or row.moved_to is not None or row.partial:
+            self._may_wait.add(row.key)
         at = self._last.get(row.key)
         if at is None and row.moved_from is None:
             self._rounds[0][row.key] = _Entry(row)
@@ -75,21 +76,20 @@ class Fold:
     def rounds(self) -> list[list[Write]]:
         """The rounds, to be written in this order."""
         return [
-            [Write(entry.row, entry.base, entry.chain, entry.moved_values) for entry in entries.values()]
+            [Write(entry.row, entry.base, entry.chain) for entry in entries.values()]
             for entries in self._rounds
             if entries
         ]
 
     def _add_again(self, at: int, entry: _Entry, row: MappedRow) -> None:
         leaves_no_mark = entry.row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE
-        if entry.row.partial and row.position < entry.row.position:
-            self._put(at + 1, _Entry(row))
-        elif row.position < entry.row.position and not leaves_no_mark:
+        older = row.position < entry.row.position and not leaves_no_mark
+        if older and row.key not in self._may_wait:
             self.stale.append(row)
-        elif entry.is_half_a_move:
+        elif older or entry.is_half_a_move:
             self._put(at + 1, _Entry(row))
-        elif row.op is RowOp.DELETE:
-            self._add_delete(at, entry, row)
+        elif row.moved_to is not None or (row.op is RowOp.DELETE and self._keeps_row(entry.row)):
+            self._put(at + 1, _Entry(row))
         elif not row.partial:
             self._put(at, _Entry(row, chain=entry.then(row)))
         elif entry.row.op is RowOp.DELETE:
@@ -97,15 +97,8 @@ class Fold:
         else:
             self._put(at, _Entry(_merge(entry.row, row), entry.base, entry.then(row)))
 
-    def _add_delete(self, at: int, entry: _Entry, row: MappedRow) -> None:
-        upsert_below = entry.row.op is RowOp.UPSERT
-        lends_unknown = row.moved_to is not None and entry.row.partial
-        if upsert_below and (lends_unknown or self._on_delete is not DeletePolicy.DELETE):
-            self._put(at + 1, _Entry(row))
-        elif upsert_below and row.moved_to is not None:
-            self._put(at, _Entry(row, entry.base, entry.then(row), entry.row.values))
-        else:
-            self._put(at, _Entry(row, chain=entry.then(row)))
+    def _keeps_row(self, upsert: MappedRow) -> bool:
+        return upsert.op is RowOp.UPSERT and self._on_delete is not DeletePolicy.DELETE
 
     def _put(self, at: int, entry: _Entry) -> None:
         while len(self._rounds) <= at:

@@ -59,12 +59,12 @@ class Watermark(msgspec.Struct, frozen=True):
 
 
 class Advance(msgspec.Struct, frozen=True):
-    """One partition's step in a commit: only if the stored `next` and `fence` are still the expected ones."""
+    """One partition's step in a commit: only if the stored `fence` and `next` (None: never set) are the expected ones."""
 
     partition: TopicPartition
     fence: int
-    expected: int
-    next: int
+    expected: int | None
+    next: int | None
     tracker: str
     time_us: int | None = None  # commit time at the source of the newest change, for showing lag in seconds
 

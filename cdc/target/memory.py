@@ -179,7 +179,7 @@ class MemoryTransaction:
         if write.base < newest:
             return Decision(Outcome.PARKED, MIXED_REASON)
         if row.op is RowOp.DELETE:
-            return _delete(table, stored, write)
+            return _delete(table, stored, row)
         return self._upsert(table, stored, row, index)
 
     def _upsert(self, table: TargetTable, stored: Table, row: MappedRow, index: int) -> Decision:
@@ -250,18 +250,17 @@ class MemoryTransaction:
         for move in moves:
             # Read from the shared storage, not the copy: another worker may have committed since we began.
             stored = self.target.storage.watermarks[self.target.owner, move.partition]
-            if stored.fence != move.fence or (stored.next or 0) != move.expected:
+            if stored.fence != move.fence or stored.next != move.expected:
                 raise Fenced(f"{move.partition} was taken or moved by somebody else")
             self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
                 stored, next=move.next, tracker=move.tracker
             )
 
 
-def _delete(table: TargetTable, stored: Table, write: Write) -> Decision:
-    row, current = write.row, stored.rows.get(write.row.key)
-    values = write.moved_values or (current.values if current else None)
-    if row.moved_to is not None and values is not None:
-        stored.moved[row.key, row.moved_to, row.position] = values
+def _delete(table: TargetTable, stored: Table, row: MappedRow) -> Decision:
+    current = stored.rows.get(row.key)
+    if row.moved_to is not None and current is not None:
+        stored.moved[row.key, row.moved_to, row.position] = current.values
     if table.on_delete is DeletePolicy.IGNORE:
         return Decision(Outcome.SKIPPED, "ignored_delete")
     _remove(table, stored, row.key, row.position)
