@@ -60,30 +60,48 @@ class Tape:
         self.offset += 1
         return RawRecord(PARTITION.topic, PARTITION.partition, self.offset - 1, b"k", b"v")
 
-    def full(self, key: int, name: str | None, notes: str | None, at: tuple[int, int], moved_from: int | None = None,
-             epoch: int = 1, snapshot: bool = False) -> MappedRow:
+    def full(
+        self,
+        key: int,
+        name: str | None,
+        notes: str | None,
+        at: tuple[int, int],
+        moved_from: int | None = None,
+        epoch: int = 1,
+        snapshot: bool = False,
+    ) -> MappedRow:
         return MappedRow(
-            op=RowOp.UPSERT, key=(key,), values=(key, name, notes), position=Position(epoch, *at),
-            record=self._record(), snapshot="initial" if snapshot else "",
+            op=RowOp.UPSERT,
+            key=(key,),
+            values=(key, name, notes),
+            position=Position(epoch, *at),
+            record=self._record(),
+            snapshot="initial" if snapshot else "",
             moved_from=None if moved_from is None else (moved_from,),
         )
 
     def partial(self, key: int, name: str | None, at: tuple[int, int], moved_from: int | None = None) -> MappedRow:
         return MappedRow(
-            op=RowOp.UPSERT, key=(key,), values=(key, name, UNAVAILABLE), position=Position(1, *at),
-            record=self._record(), moved_from=None if moved_from is None else (moved_from,),
+            op=RowOp.UPSERT,
+            key=(key,),
+            values=(key, name, UNAVAILABLE),
+            position=Position(1, *at),
+            record=self._record(),
+            moved_from=None if moved_from is None else (moved_from,),
         )
 
     def delete(self, key: int, at: tuple[int, int], moved_to: int | None = None) -> MappedRow:
         return MappedRow(
-            op=RowOp.DELETE, key=(key,), values=None, position=Position(1, *at), record=self._record(),
+            op=RowOp.DELETE,
+            key=(key,),
+            values=None,
+            position=Position(1, *at),
+            record=self._record(),
             moved_to=None if moved_to is None else (moved_to,),
         )
 
     def truncate(self, at: tuple[int, int]) -> MappedRow:
-        return MappedRow(
-            op=RowOp.TRUNCATE, key=(), values=None, position=Position(1, *at), record=self._record()
-        )
+        return MappedRow(op=RowOp.TRUNCATE, key=(), values=None, position=Position(1, *at), record=self._record())
 
     def again(self, rows: Iterable[MappedRow]) -> list[MappedRow]:
         """The same changes redelivered: identical positions, new offsets."""
@@ -124,7 +142,9 @@ def named_cases() -> dict[str, list[MappedRow]]:
     ]
     t = Tape()
     cases["partial image before the full one"] = [
-        t.partial(1, "newer", (5, 5)), t.full(1, "older", "long", (3, 3)), t.partial(1, "newest", (7, 7)),
+        t.partial(1, "newer", (5, 5)),
+        t.full(1, "older", "long", (3, 3)),
+        t.partial(1, "newest", (7, 7)),
     ]
     t = Tape()
     cases["partial image of a row that never came"] = [t.partial(1, "waits", (5, 5)), t.partial(1, "behind", (6, 6))]
@@ -132,40 +152,60 @@ def named_cases() -> dict[str, list[MappedRow]]:
     cases["partial image made stale by a delete"] = [t.partial(1, "waits", (5, 5)), t.delete(1, (6, 6))]
     t = Tape()
     cases["key change lends its values"] = [
-        t.full(1, "a", "long", (1, 0)), t.delete(1, (2, 3), moved_to=2), t.partial(2, "moved", (2, 3), moved_from=1),
+        t.full(1, "a", "long", (1, 0)),
+        t.delete(1, (2, 3), moved_to=2),
+        t.partial(2, "moved", (2, 3), moved_from=1),
         t.full(1, "reused", "other", (3, 3)),
     ]
     t = Tape()
     cases["key change, the create first"] = [
-        t.full(1, "a", "long", (1, 0)), t.partial(2, "moved", (2, 3), moved_from=1), t.partial(2, "after", (4, 4)),
-        t.partial(1, "late update of the old key", (2, 1)), t.delete(1, (2, 3), moved_to=2),
+        t.full(1, "a", "long", (1, 0)),
+        t.partial(2, "moved", (2, 3), moved_from=1),
+        t.partial(2, "after", (4, 4)),
+        t.partial(1, "late update of the old key", (2, 1)),
+        t.delete(1, (2, 3), moved_to=2),
     ]
     t = Tape()
     move = [t.delete(1, (2, 3), moved_to=2), t.partial(2, "moved", (2, 3), moved_from=1)]
     cases["key change redelivered"] = [
-        t.full(1, "a", "long", (1, 0)), *move, t.partial(2, "later", (3, 3)), *t.again(move),
+        t.full(1, "a", "long", (1, 0)),
+        *move,
+        t.partial(2, "later", (3, 3)),
+        *t.again(move),
     ]
     t = Tape()
     cases["key change there and back"] = [
         t.full(1, "a", "long", (1, 0)),
-        t.delete(1, (2, 3), moved_to=2), t.partial(2, "b", (2, 3), moved_from=1),
-        t.delete(2, (3, 4), moved_to=1), t.partial(1, "c", (3, 4), moved_from=2),
+        t.delete(1, (2, 3), moved_to=2),
+        t.partial(2, "b", (2, 3), moved_from=1),
+        t.delete(2, (3, 4), moved_to=1),
+        t.partial(1, "c", (3, 4), moved_from=2),
     ]
     t = Tape()
     cases["truncate between changes"] = [
-        t.full(1, "a", "x", (1, 1)), t.truncate((2, 2)), t.full(2, "b", "y", (2, 5)), t.full(1, "late", "x", (1, 9)),
+        t.full(1, "a", "x", (1, 1)),
+        t.truncate((2, 2)),
+        t.full(2, "b", "y", (2, 5)),
+        t.full(1, "late", "x", (1, 9)),
     ]
     t = Tape()
     cases["delete, then an older create"] = [
-        t.full(1, "a", "x", (1, 1)), t.delete(1, (5, 5)), t.full(1, "older", "x", (4, 4)),
+        t.full(1, "a", "x", (1, 1)),
+        t.delete(1, (5, 5)),
+        t.full(1, "older", "x", (4, 4)),
     ]
     t = Tape()
     cases["ties of one page apply in topic order"] = [
-        t.full(1, "a", "x", (1, 1)), t.full(1, "b", "y", (1, 1)), t.delete(1, (1, 1)), t.full(1, "c", "z", (1, 1)),
+        t.full(1, "a", "x", (1, 1)),
+        t.full(1, "b", "y", (1, 1)),
+        t.delete(1, (1, 1)),
+        t.full(1, "c", "z", (1, 1)),
     ]
     t = Tape()
     cases["merged chain of which a part is stale"] = [
-        t.full(1, "now", "newest notes", (5, 5)), t.full(1, "old", "old notes", (3, 3)), t.partial(1, "next", (7, 7)),
+        t.full(1, "now", "newest notes", (5, 5)),
+        t.full(1, "old", "old notes", (3, 3)),
+        t.partial(1, "next", (7, 7)),
     ]
     t = Tape()
     cases["a new epoch wins over higher positions"] = [
@@ -176,11 +216,13 @@ def named_cases() -> dict[str, list[MappedRow]]:
     return cases
 
 
-def rows_strategy(partials: bool = True, moves: bool = True) -> st.SearchStrategy[list[tuple[object, ...]]]:
+def rows_strategy(
+    partials: bool = True, moves: bool = True, refused: bool = False
+) -> st.SearchStrategy[list[tuple[object, ...]]]:
     """Random tapes as specifications: arbitrary interleavings over few keys and few positions."""
     key = st.integers(1, 3)
     at = st.tuples(st.integers(1, 4), st.integers(0, 3))
-    text = st.sampled_from(["a", "b", None])
+    text = st.sampled_from(["a", "b", REFUSED_TEXT if refused else None])
     kinds: list[st.SearchStrategy[tuple[object, ...]]] = [
         st.tuples(st.just("full"), key, text, text, at),
         st.tuples(st.just("full"), key, text, text, at),
@@ -214,9 +256,11 @@ def build(specification: Sequence[tuple[object, ...]]) -> list[MappedRow]:
     return rows
 
 
-def play(target: Target, table: TargetTable, tape: Sequence[MappedRow], cuts: Sequence[int] = ()) -> Applier:
+def play(
+    target: Target, table: TargetTable, tape: Sequence[MappedRow], cuts: Sequence[int] = (), owner: Owner = OWNER
+) -> Applier:
     """Play a tape through the engine's batch path, in batches cut before the given indexes; heal as the engine does."""
-    target.open(OWNER)
+    target.open(owner)
     target.prepare(table)
     mark = target.take({PARTITION: "topic-id"})[0]
     applier, fence, done = Applier(target), mark.fence, mark.next

@@ -16,7 +16,7 @@ from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Value, Write
+from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
 from cdc.target.base import (
     MIXED_REASON,
     Advance,
@@ -26,14 +26,10 @@ from cdc.target.base import (
     Tally,
     Target,
     Transaction,
+    hold_of,
 )
 
 Held = tuple[str, str]  # (mapping, hold)
-
-
-def hold_of(key: tuple[Value, ...]) -> str:
-    """The canonical text of a target key, under which parked records of it are found."""
-    return msgspec.json.encode(key).decode()
 
 
 @dataclass
@@ -53,7 +49,6 @@ class Batch:
     skipped: list[Tally] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     repeated_snapshots: list[RepeatedSnapshot] = field(default_factory=list)
-
 
 
 @dataclass

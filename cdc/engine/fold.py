@@ -86,9 +86,7 @@ class Fold:
         older = row.position < entry.row.position and not leaves_no_mark
         if older and row.key not in self._may_wait:
             self.stale.append(row)
-        elif older or entry.is_half_a_move:
-            self._put(at + 1, _Entry(row))
-        elif row.moved_to is not None or (row.op is RowOp.DELETE and self._keeps_row(entry.row)):
+        elif older or entry.is_half_a_move or self._needs_it_written(row, entry.row):
             self._put(at + 1, _Entry(row))
         elif not row.partial:
             self._put(at, _Entry(row, chain=entry.then(row)))
@@ -97,8 +95,10 @@ class Fold:
         else:
             self._put(at, _Entry(_merge(entry.row, row), entry.base, entry.then(row)))
 
-    def _keeps_row(self, upsert: MappedRow) -> bool:
-        return upsert.op is RowOp.UPSERT and self._on_delete is not DeletePolicy.DELETE
+    def _needs_it_written(self, row: MappedRow, before: MappedRow) -> bool:
+        """A lender lends what the target holds; a delete that keeps the row keeps the values it has by then."""
+        keeps_row = row.op is RowOp.DELETE and self._on_delete is not DeletePolicy.DELETE
+        return row.moved_to is not None or (keeps_row and before.op is RowOp.UPSERT)
 
     def _put(self, at: int, entry: _Entry) -> None:
         while len(self._rounds) <= at:
@@ -114,9 +114,7 @@ def _merge(under: MappedRow, over: MappedRow) -> MappedRow:
     return MappedRow(
         op=over.op,
         key=over.key,
-        values=tuple(
-            low if high is UNAVAILABLE else high for low, high in zip(under.values, over.values, strict=True)
-        ),
+        values=tuple(low if high is UNAVAILABLE else high for low, high in zip(under.values, over.values, strict=True)),
         position=over.position,
         record=over.record,
         snapshot=over.snapshot,

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cdc.engine.apply import Applied, Held, Work, hold_of
+from cdc.engine.apply import Applied, Held, Work
 from cdc.engine.oracle import HEALING, needs_what_is_there, supersedes
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
-from cdc.target.base import Advance, Parked, Target, Transaction
+from cdc.target.base import Advance, Parked, Target, Transaction, hold_of
 
 KEYS_A_TRANSACTION = 500
 """Bound on one retry transaction: keys, not records; their whole queues are played together."""

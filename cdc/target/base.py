@@ -20,6 +20,11 @@ from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
 
+def hold_of(key: tuple[Value, ...]) -> str:
+    """The canonical text of a target key, under which parked records and lent values of it are found."""
+    return msgspec.json.encode(key).decode()
+
+
 class PoisonRow(Poison):
     """A `Poison` that may know which of the writes it was given is bad."""
 
@@ -59,7 +64,7 @@ class Watermark(msgspec.Struct, frozen=True):
 
 
 class Advance(msgspec.Struct, frozen=True):
-    """One partition's step in a commit: only if the stored `fence` and `next` (None: never set) are the expected ones."""
+    """One partition's step in a commit: only if the stored `fence` and `next` (None: never set) are as expected."""
 
     partition: TopicPartition
     fence: int

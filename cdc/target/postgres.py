@@ -1,0 +1,442 @@
+"""PostgreSQL as a target: COPY into a staging table, a few guarded statements a round, state in schema `cdc`.
+
+Measured shape (see postgres_statements.py for the SQL): one round of full images is COPY + one INSERT … ON CONFLICT;
+partial images, deletes and key changes add one statement each, only when a round holds any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.errors import Fenced, Poison
+from cdc.model import (
+    UNAVAILABLE,
+    Decision,
+    DeletePolicy,
+    MappedRow,
+    Outcome,
+    Position,
+    RawRecord,
+    RowOp,
+    TargetTable,
+    TopicPartition,
+    Value,
+    Write,
+)
+from cdc.target.base import (
+    MIXED_REASON,
+    Advance,
+    Capabilities,
+    Owner,
+    Parked,
+    PoisonRow,
+    RepeatedSnapshot,
+    SweepReport,
+    Tally,
+    Watermark,
+    hold_of,
+)
+from cdc.target.postgres_errors import translated
+from cdc.target.postgres_parked import ParkedStore
+from cdc.target.postgres_state import migrate
+from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements, compose
+from cdc.target.postgres_tables import prepare_table
+from cdc.target.postgres_types import copy_line_builder
+
+_TRUNCATE_LOCK = 0x0CDC
+_NO_RECORD = RawRecord("", 0, 0, None, None)
+_STALE = Decision(Outcome.SKIPPED, "stale")
+_MIXED = Decision(Outcome.PARKED, MIXED_REASON)
+_IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
+_MISSING = {
+    PARTIAL: Decision(Outcome.PARKED, "update_missing"),
+    BORROWING: Decision(Outcome.PARKED, "moved_values_missing"),
+}
+
+# A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
+# a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
+_SESSION = {
+    "idle_in_transaction_session_timeout": "5s",
+    "statement_timeout": "120s",
+    "lock_timeout": "10s",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "synchronous_commit": "on",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "application_name": "cdc-applier",
+}
+
+
+class PreparedTable:
+    """What this connection knows about one target table."""
+
+    def __init__(self, table: TargetTable, table_id: int, statements: Statements) -> None:
+        self.table = table
+        self.id = table_id
+        self.statements = statements
+        self.line = copy_line_builder(table.columns)
+        self.width = len(table.columns)
+        self.all_present = "1" * self.width
+        self.key_indexes = table.key_indexes
+        self.staged = False  # the staging table exists on this connection
+        self.has_moves = False
+
+
+class PostgresTarget:
+    """A `Target`. `connect` opens a connection in autocommit mode (see `cdc.db.postgres`)."""
+
+    capabilities = Capabilities(transactions=True, creates_tables=True)
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect = connect
+        self._tables: dict[str, PreparedTable] = {}
+        self._stages = 0
+
+    def open(self, owner: Owner) -> None:
+        self.owner = owner
+        with translated():
+            self.connection = self._connect()
+            self.connection.execute(
+                sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
+                (list(_SESSION), list(_SESSION.values())),
+            )
+            migrate(self.connection)
+        self.parked_store = ParkedStore(self.connection, owner)
+        self._tables.clear()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def prepare(self, table: TargetTable) -> None:
+        known = self._tables.get(table.mapping)
+        if known is not None and known.table == table:
+            return
+        with translated():
+            table_id = prepare_table(self.connection, table)
+        self._stages += 1
+        self._tables[table.mapping] = PreparedTable(
+            table, table_id, compose(table, table_id, f"stage_{table_id}_{self._stages}")
+        )
+
+    def prepared(self, table: TargetTable) -> PreparedTable:
+        known = self._tables.get(table.mapping)
+        if known is None or known.table is not table:
+            self.prepare(table)
+        return self._tables[table.mapping]
+
+    def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
+        with translated():
+            rows = self.connection.execute(
+                "INSERT INTO cdc.watermark AS w (pipeline, target, topic, partition, topic_id, fence)"
+                " SELECT %s, %s, topic, partition, topic_id, 1"
+                " FROM unnest(%s::text[], %s::integer[], %s::text[]) AS t(topic, partition, topic_id)"
+                " ORDER BY topic, partition"
+                " ON CONFLICT (pipeline, target, topic, partition) DO UPDATE SET fence = w.fence + 1"
+                " RETURNING topic, partition, topic_id, next, fence, tracker",
+                (
+                    *self._owner,
+                    [partition.topic for partition in topic_ids],
+                    [partition.partition for partition in topic_ids],
+                    list(topic_ids.values()),
+                ),
+            ).fetchall()
+        return [_watermark(row) for row in rows]
+
+    def watermarks(self) -> list[Watermark]:
+        with translated():
+            rows = self.connection.execute(
+                "SELECT topic, partition, topic_id, next, fence, tracker FROM cdc.watermark"
+                " WHERE pipeline = %s AND target = %s ORDER BY topic, partition",
+                self._owner,
+            ).fetchall()
+        return [_watermark(row) for row in rows]
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresTransaction]:
+        with translated(), self.connection.transaction():
+            yield PostgresTransaction(self)
+
+    def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
+        with translated():
+            return self.parked_store.held(partitions)
+
+    def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
+        with translated():
+            return self.parked_store.queue(mapping, holds)
+
+    def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
+        with translated():
+            return self.parked_store.take_retries(partitions)
+
+    @property
+    def _owner(self) -> tuple[str, str]:
+        return (self.owner.pipeline, self.owner.target)
+
+
+class PostgresTransaction:
+    def __init__(self, target: PostgresTarget) -> None:
+        self.target = target
+        self.connection = target.connection
+        self._used: set[str] = set()  # tables staged before in this transaction
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        with translated(), self.connection.transaction():
+            yield
+
+    def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
+        prepared = self.target.prepared(table)
+        with translated():
+            return _Round(self, prepared, writes).run()
+
+    def truncate(self, table: TargetTable, position: Position) -> Decision:
+        prepared = self.target.prepared(table)
+        with translated():
+            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (_TRUNCATE_LOCK, prepared.id))
+            raised = self.execute(
+                sql.SQL("UPDATE cdc.target_table SET floor = %s WHERE id = %s AND floor <= %s"),
+                (position.pack(), prepared.id, position.pack()),
+            )
+            if raised.rowcount == 0:
+                return _STALE
+            self.execute(prepared.statements.truncate, {"position": position.pack()})
+        return Decision(Outcome.APPLIED)
+
+    def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
+        prepared = self.target.prepared(table)
+        kept = [Write(MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD), position) for key in keep]
+        with translated():
+            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (_TRUNCATE_LOCK, prepared.id))
+            self.stage(prepared)
+            if kept:
+                round_ = _Round(self, prepared, kept)
+                round_.copy(prepared.statements.copy_stage, round_.lines())
+            parameters = {"position": position.pack()}
+            examples = self.execute(prepared.statements.sweep_examples, parameters).fetchall()
+            self.execute(prepared.statements.sweep_bury, parameters)
+            swept = self.execute(prepared.statements.sweep, parameters).rowcount
+        return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
+
+    def park(self, records: Sequence[Parked]) -> None:
+        with translated():
+            self.target.parked_store.add(records)
+
+    def unpark(self, ids: Sequence[int]) -> None:
+        with translated():
+            self.target.parked_store.remove(ids)
+
+    def repark(self, records: Sequence[Parked]) -> None:
+        with translated():
+            self.target.parked_store.rename(records)
+
+    def count(self, tallies: Sequence[Tally]) -> None:
+        if not tallies:
+            return
+        with translated():
+            self.execute(
+                sql.SQL(
+                    "INSERT INTO cdc.tally AS t (pipeline, target, mapping, topic, partition, outcome, reason, number)"
+                    " SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::text[],"
+                    " %s::bigint[]) ORDER BY 3, 4, 5, 6, 7"
+                    " ON CONFLICT (pipeline, target, mapping, topic, partition, outcome, reason)"
+                    " DO UPDATE SET number = t.number + excluded.number"
+                ),
+                (
+                    self.target.owner.pipeline,
+                    self.target.owner.target,
+                    [tally.mapping for tally in tallies],
+                    [tally.partition.topic for tally in tallies],
+                    [tally.partition.partition for tally in tallies],
+                    [tally.outcome for tally in tallies],
+                    [tally.reason for tally in tallies],
+                    [tally.number for tally in tallies],
+                ),
+            )
+
+    def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
+        owner = self.target.owner
+        with translated():
+            self.execute(
+                sql.SQL(
+                    "INSERT INTO cdc.repeated_snapshot AS r (pipeline, target, mapping, topic, position, swept_at)"
+                    " VALUES (%s, %s, %s, %s, %s, CASE WHEN %s THEN now() END)"
+                    " ON CONFLICT (pipeline, target, mapping, position)"
+                    " DO UPDATE SET swept_at = coalesce(excluded.swept_at, r.swept_at)"
+                ),
+                (owner.pipeline, owner.target, found.mapping, found.topic, found.position.pack(), found.swept),
+            )
+
+    def advance(self, moves: Sequence[Advance]) -> None:
+        with translated():
+            moved = self.execute(
+                sql.SQL(
+                    "UPDATE cdc.watermark w SET next = v.next, tracker = v.tracker,"
+                    " time_us = coalesce(v.time_us, w.time_us), updated_at = now()"
+                    " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],"
+                    " %s::bigint[]) AS v(topic, partition, fence, expected, next, tracker, time_us)"
+                    " WHERE w.pipeline = %s AND w.target = %s AND w.topic = v.topic AND w.partition = v.partition"
+                    " AND w.fence = v.fence AND w.next IS NOT DISTINCT FROM v.expected"
+                ),
+                (
+                    [move.partition.topic for move in moves],
+                    [move.partition.partition for move in moves],
+                    [move.fence for move in moves],
+                    [move.expected for move in moves],
+                    [move.next for move in moves],
+                    [move.tracker for move in moves],
+                    [move.time_us for move in moves],
+                    self.target.owner.pipeline,
+                    self.target.owner.target,
+                ),
+            )
+        if moved.rowcount != len(moves):
+            raise Fenced(
+                f"{len(moves) - moved.rowcount} of {len(moves)} partitions were taken or moved by somebody else",
+                where=", ".join(f"{move.partition.topic}:{move.partition.partition}" for move in moves[:3]),
+            )
+
+    def execute(self, query: sql.SQL | sql.Composed, parameters: Any = None) -> psycopg.Cursor[Any]:
+        cursor: psycopg.Cursor[Any] = self.connection.execute(query, parameters)
+        return cursor
+
+    def stage(self, prepared: PreparedTable) -> None:
+        """An empty staging table for the next round."""
+        if not prepared.staged:
+            self.execute(prepared.statements.create_stage)
+            prepared.staged = True
+        elif prepared.table.mapping in self._used:
+            self.execute(prepared.statements.clear)
+        self._used.add(prepared.table.mapping)
+
+
+class _Round:
+    """One round of writes to one table."""
+
+    def __init__(self, transaction: PostgresTransaction, prepared: PreparedTable, writes: Sequence[Write]) -> None:
+        self.transaction = transaction
+        self.prepared = prepared
+        self.statements = prepared.statements
+        self.writes = writes
+        self.decisions: dict[int, Decision] = {}
+        self.numbers = [0, 0, 0, 0]  # staged rows by op
+        self.moves: list[tuple[int, str, str]] = []
+        self.merged = False
+
+    def run(self) -> dict[int, Decision]:
+        execute = self.transaction.execute
+        lines = self.lines()
+        # Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit.
+        execute(sql.SQL("SELECT pg_advisory_xact_lock_shared(%s, %s)"), (_TRUNCATE_LOCK, self.prepared.id))
+        self.transaction.stage(self.prepared)
+        self.copy(self.statements.copy_stage, lines)
+        if self.moves:
+            self._stage_moves()
+        mixed = 0
+        if self.merged:
+            for (number,) in execute(self.statements.mixed).fetchall():
+                self.decisions[number] = _MIXED
+                mixed += 1
+        applied = self._deletes() + self._upserts()
+        if applied < len(self.writes) - mixed:
+            self._explain()
+        return self.decisions
+
+    def lines(self) -> str:
+        """The COPY text of all writes."""
+        line, all_present = self.prepared.line, self.prepared.all_present
+        out = []
+        for number, write in enumerate(self.writes):
+            row = write.row
+            op, mask, values = FULL, all_present, row.values
+            if values is None:
+                op, values = DELETE, self._key_only(row)
+            elif UNAVAILABLE in values:
+                op = PARTIAL if row.moved_from is None else BORROWING
+                mask = "".join("0" if value is UNAVAILABLE else "1" for value in values)
+                values = tuple(None if value is UNAVAILABLE else value for value in values)
+            self.numbers[op] += 1
+            position = row.position.pack().hex()
+            base = position
+            if write.base is not row.position and write.base != row.position:
+                base, self.merged = write.base.pack().hex(), True
+            if row.moved_from is not None:
+                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key)))
+            elif row.moved_to is not None:
+                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to)))
+            try:
+                text = line(values)
+            except Poison as poison:
+                raise PoisonRow(
+                    poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
+                ) from poison
+            out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
+        return "".join(out)
+
+    def _key_only(self, row: MappedRow) -> tuple[Value, ...]:
+        values: list[Value] = [None] * self.prepared.width
+        for index, value in zip(self.prepared.key_indexes, row.key, strict=True):
+            values[index] = value
+        return tuple(values)
+
+    def copy(self, statement: sql.SQL | sql.Composed, text: str) -> None:
+        with self.transaction.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(text)
+
+    def _stage_moves(self) -> None:
+        if not self.prepared.has_moves:
+            self.transaction.execute(self.statements.create_moves)
+            self.prepared.has_moves = True
+        with (
+            self.transaction.connection.cursor() as cursor,
+            cursor.copy(self.statements.copy_moves) as copy,
+        ):
+            for move in self.moves:
+                copy.write_row(move)
+
+    def _deletes(self) -> int:
+        if not self.numbers[DELETE]:
+            return 0
+        execute = self.transaction.execute
+        if self.moves:
+            execute(self.statements.lend)
+        if self.prepared.table.on_delete is DeletePolicy.IGNORE:
+            for number, write in enumerate(self.writes):
+                if write.row.op is RowOp.DELETE:
+                    self.decisions.setdefault(number, _IGNORED)
+            return self.numbers[DELETE]
+        deleted = execute(self.statements.delete).rowcount
+        buried = execute(self.statements.bury).rowcount
+        return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
+
+    def _upserts(self) -> int:
+        execute = self.transaction.execute
+        if self.numbers[BORROWING]:
+            execute(self.statements.settle_redelivered)
+            execute(self.statements.borrow)
+        applied = 0
+        if self.numbers[FULL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.upsert).rowcount
+        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.partial).rowcount
+        if len(self.writes) > self.numbers[DELETE]:
+            execute(self.statements.unbury)
+        if self.moves:
+            execute(self.statements.forget_lent)
+        return applied
+
+    def _explain(self) -> None:
+        for number, op, stale in self.transaction.execute(self.statements.unapplied).fetchall():
+            self.decisions[number] = _STALE if stale else _MISSING[op]
+
+
+def _watermark(row: tuple[Any, ...]) -> Watermark:
+    topic, partition, topic_id, position, fence, tracker = row
+    return Watermark(TopicPartition(topic, partition), topic_id, position, fence, tracker)

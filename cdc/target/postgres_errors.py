@@ -1,0 +1,52 @@
+"""psycopg's errors as ours, by SQLSTATE and never by text. Row values (they occur in server messages) stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from cdc.errors import CdcError, Terminal, Transient
+from cdc.target.base import PoisonRow
+
+_TRANSIENT_CLASSES = ("08", "40", "53", "57", "58", "XX")  # connection, rollback, resources, operator, system
+_TRANSIENT_STATES = frozenset({"55P03", "55006", "25P03", "25P04"})  # lock timeout, object in use, session timeouts
+_POISON_CLASSES = ("22", "23", "44")  # data, constraint, check option
+_POISON_STATES = frozenset({"P0001", "54000", "54011"})  # raised by a trigger, row or column too large
+
+_REASONS = {
+    "23502": "not_null_violation",
+    "23503": "foreign_key_missing",
+    "23505": "unique_violation",
+    "23514": "check_violation",
+    "23P01": "exclusion_violation",
+    "P0001": "raised_by_trigger",
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise `Transient`, `Terminal` or `PoisonRow` in place of psycopg's errors."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+def translate(error: psycopg.Error) -> CdcError:
+    state, diagnostic = error.sqlstate, error.diag
+    if state is None:
+        return Transient("the connection to the target was lost", hint="it is retried; is the server up?")
+    object_name = ".".join(filter(None, (diagnostic.schema_name, diagnostic.table_name, diagnostic.column_name)))
+    place = diagnostic.constraint_name or object_name or None
+    if state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES:
+        return Transient(f"the target answered {state} ({type(error).__name__})", where=place)
+    if state.startswith(_POISON_CLASSES) or state in _POISON_STATES:
+        reason = _REASONS.get(state, "value_out_of_range" if state.startswith("22") else "refused")
+        return PoisonRow(f"the target refuses the row: {type(error).__name__} ({state})", reason=reason, where=place)
+    return Terminal(
+        f"the target refuses the statement: {diagnostic.message_primary} ({state})",
+        where=place,
+        hint="see the server's log; check the table's definition and the role's privileges",
+    )

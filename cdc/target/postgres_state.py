@@ -1,0 +1,98 @@
+"""The engine's state in a PostgreSQL target: schema `cdc`, versioned migrations.
+
+Two adjacent releases may run side by side: a migration only adds (tables, columns with defaults), and a later release
+removes what the one before it stopped using.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc.errors import Terminal
+
+_VERSIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE cdc.watermark (
+        pipeline text NOT NULL, target text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+        topic_id text NOT NULL,
+        next bigint,
+        fence bigint NOT NULL,
+        tracker text NOT NULL DEFAULT '',
+        time_us bigint,
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, topic, partition)
+    );
+    COMMENT ON TABLE cdc.watermark IS 'Per topic partition: the next offset to apply, committed with the rows';
+    CREATE TABLE cdc.target_table (
+        id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        namespace text NOT NULL, name text NOT NULL,
+        floor bytea NOT NULL DEFAULT '\\x',
+        UNIQUE (namespace, name)
+    );
+    COMMENT ON COLUMN cdc.target_table.floor IS 'Position of the newest truncate: older changes are stale';
+    CREATE TABLE cdc.moved (
+        mapping text NOT NULL, old_key text NOT NULL, new_key text NOT NULL, position bytea NOT NULL,
+        row_values jsonb NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (mapping, old_key, new_key, position)
+    );
+    COMMENT ON TABLE cdc.moved IS 'Last values of rows whose key changed, until the other half of the change took them';
+    CREATE TABLE cdc.parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL, hold text NOT NULL,
+        topic text NOT NULL, partition integer NOT NULL, record_offset bigint NOT NULL,
+        record_key bytea, record_value bytea, headers jsonb NOT NULL, timestamp_ms bigint NOT NULL,
+        position bytea NOT NULL,
+        reason text NOT NULL, error text NOT NULL,
+        parked_at timestamptz NOT NULL DEFAULT now(),
+        retry_requested_at timestamptz,
+        UNIQUE (pipeline, target, mapping, topic, partition, record_offset, hold)
+    );
+    CREATE INDEX parked_by_key ON cdc.parked (mapping, md5(hold));
+    COMMENT ON TABLE cdc.parked IS 'Records set aside with their key, and those held behind them';
+    CREATE TABLE cdc.tally (
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL, topic text NOT NULL,
+        partition integer NOT NULL, outcome text NOT NULL, reason text NOT NULL,
+        number bigint NOT NULL,
+        PRIMARY KEY (pipeline, target, mapping, topic, partition, outcome, reason)
+    );
+    COMMENT ON TABLE cdc.tally IS 'consumed = applied + superseded + skipped + parked, per partition and mapping';
+    CREATE TABLE cdc.repeated_snapshot (
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL, topic text NOT NULL,
+        position bytea NOT NULL,
+        found_at timestamptz NOT NULL DEFAULT now(), swept_at timestamptz,
+        PRIMARY KEY (pipeline, target, mapping, position)
+    );
+    COMMENT ON TABLE cdc.repeated_snapshot IS 'Snapshots that came again: deletes before them were never sent';
+    CREATE TABLE cdc.source_epoch (
+        pipeline text NOT NULL, target text NOT NULL, source text NOT NULL,
+        epoch integer NOT NULL, identity text NOT NULL,
+        decided_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, source, epoch)
+    );
+    COMMENT ON TABLE cdc.source_epoch IS 'Which incarnation of a source database positions belong to';
+    """,
+)
+
+_LOCK = 0x_CDC0_5747  # any number, the same for all releases
+
+
+def migrate(connection: psycopg.Connection[Any]) -> None:
+    """Bring schema `cdc` to this release's version. Raises `Terminal` when a newer release has been here."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        if connection.execute("SELECT to_regclass('cdc.state_version')").fetchone() == (None,):
+            connection.execute("CREATE SCHEMA IF NOT EXISTS cdc")
+            connection.execute("CREATE TABLE cdc.state_version (version integer PRIMARY KEY, at timestamptz NOT NULL)")
+        row = connection.execute("SELECT coalesce(max(version), 0) FROM cdc.state_version").fetchone()
+        current = int(row[0]) if row else 0
+        if current > len(_VERSIONS) + 1:
+            raise Terminal(
+                f"the target's state has version {current}, this release knows {len(_VERSIONS)}",
+                hint="run a release that is at most one version behind the newest that has run here",
+            )
+        for version in range(current + 1, len(_VERSIONS) + 1):
+            connection.execute(_VERSIONS[version - 1])
+            connection.execute("INSERT INTO cdc.state_version VALUES (%s, now())", (version,))

@@ -1,0 +1,134 @@
+"""Make a PostgreSQL table ready to be written: create it, or check and complete one that is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.errors import Terminal
+from cdc.model import DeletePolicy, TargetColumn, TargetTable
+from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
+from cdc.target.postgres_types import sql_type
+
+_LOCK = 0x_CDC0_7AB1
+
+
+def prepare_table(connection: psycopg.Connection[Any], table: TargetTable) -> int:
+    """Create or complete the table and its tombstones; returns its id in cdc.target_table. Raises `Terminal`."""
+    with connection.transaction():
+        # Workers start at the same time; only one may create.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        existing = _columns(connection, table)
+        if existing:
+            _complete(connection, table, existing)
+        else:
+            _create(connection, table)
+        table_id = _register(connection, table)
+        _create_tombstones(connection, table, table_id)
+    return table_id
+
+
+def type_of(column: TargetColumn) -> sql.SQL:
+    """The column's SQL type: the author's, else the default for what arrives. Never text from the stream."""
+    return sql.SQL(column.sql_type or sql_type(column.type))
+
+
+def _columns(connection: psycopg.Connection[Any], table: TargetTable) -> dict[str, bool]:
+    """Column name → nullable, of an existing table; empty when there is none."""
+    rows = connection.execute(
+        "SELECT a.attname, NOT a.attnotnull FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+        " AND a.attnum > 0 AND NOT a.attisdropped",
+        (table.namespace, table.name),
+    ).fetchall()
+    return dict(rows)
+
+
+def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(identifier(table.namespace)))
+    parts = [
+        identifier(column.name) + sql.SQL(" ") + type_of(column) + sql.SQL(" NOT NULL" if not column.nullable else "")
+        for column in table.columns
+    ]
+    if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
+        parts.append(identifier(table.soft_delete) + sql.SQL(" boolean NOT NULL DEFAULT false"))
+    parts.append(identifier(POSITION) + sql.SQL(" bytea"))
+    parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(identifier, table.key))))
+    connection.execute(
+        sql.SQL("CREATE TABLE {} ({})").format(identifier(table.namespace, table.name), sql.SQL(", ").join(parts))
+    )
+
+
+def _complete(connection: psycopg.Connection[Any], table: TargetTable, existing: dict[str, bool]) -> None:
+    name = identifier(table.namespace, table.name)
+    wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
+    if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
+        wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
+    wanted.append((POSITION, sql.SQL("bytea")))
+    for column, definition in wanted:
+        if column not in existing:
+            statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(name, identifier(column), definition)
+            try:
+                connection.execute(statement)
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise Terminal(
+                    f"column {column} is missing and this role may not add it",
+                    where=f"{table.namespace}.{table.name}",
+                    hint=f"run as the table's owner: {statement.as_string(connection)};",
+                ) from error
+    _check_key(connection, table)
+
+
+def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    """ON CONFLICT needs a unique index over exactly the key's columns."""
+    rows = connection.execute(
+        "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_index i"
+        " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)"
+        " WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indimmediate AND i.indpred IS NULL"
+        " AND i.indexprs IS NULL GROUP BY i.indexrelid",
+        (table.namespace, table.name),
+    ).fetchall()
+    if [sorted(table.key)] not in [list(row) for row in rows]:
+        name = identifier(table.namespace, table.name)
+        statement = sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(
+            name, sql.SQL(", ").join(map(identifier, table.key))
+        )
+        raise Terminal(
+            f"the table has no unique index over its key ({', '.join(table.key)})",
+            where=f"{table.namespace}.{table.name}",
+            hint=f"run: {statement.as_string(connection)};",
+        )
+
+
+def _register(connection: psycopg.Connection[Any], table: TargetTable) -> int:
+    connection.execute(
+        "INSERT INTO cdc.target_table (namespace, name) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (table.namespace, table.name),
+    )
+    row = connection.execute(
+        "SELECT id FROM cdc.target_table WHERE namespace = %s AND name = %s", (table.namespace, table.name)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _create_tombstones(connection: psycopg.Connection[Any], table: TargetTable, table_id: int) -> None:
+    name = identifier("cdc", tombstone_name(table_id))
+    keys = sql.SQL(", ").join(map(identifier, table.key))
+    exists = connection.execute("SELECT to_regclass(%s)", (f"cdc.{tombstone_name(table_id)}",)).fetchone()
+    if exists != (None,):
+        return
+    connection.execute(
+        sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+            name, keys, identifier(table.namespace, table.name)
+        )
+    )
+    connection.execute(
+        sql.SQL(
+            "ALTER TABLE {} ADD PRIMARY KEY ({}), ADD COLUMN _position bytea NOT NULL,"
+            " ADD COLUMN buried_at timestamptz NOT NULL DEFAULT now()"
+        ).format(name, keys)
+    )

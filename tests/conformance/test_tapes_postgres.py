@@ -1,0 +1,104 @@
+"""The batched SQL path on a real PostgreSQL equals the oracle: named cases in every cut, then random tapes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
+from cdc.target.base import Owner, hold_of
+from cdc.target.postgres import PostgresTarget
+from tests import tapes
+from tests.fix_stack import Database
+from tests.tapes import REFUSED_TEXT, build, expected, named_cases, play, rows_strategy
+
+pytestmark = pytest.mark.database
+CUTS = st.lists(st.integers(1, 20), max_size=4)
+_numbers = itertools.count(1)
+
+
+class Bench:
+    """One database in which every tape gets a table and an owner of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.dsn = database.dsn
+        self.reader = psycopg.connect(self.dsn, autocommit=True)
+        self.target = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
+
+    def check(self, tape: list[MappedRow], cuts: list[int], policy: DeletePolicy) -> None:
+        number = next(_numbers)
+        table = tapes.table(f"customers_{number}", policy)
+        self._refuse(table)
+        oracle = expected(table, tape)
+        applier = play(self.target, table, tape, cuts, Owner(f"tape {number}", "target"))
+        columns = "id, name, notes" + (", is_deleted" if policy is DeletePolicy.SOFT else "")
+        rows = self.reader.execute(f"SELECT {columns}, _cdc_position FROM hub.customers_{number}").fetchall()
+        assert {(row[0],): tuple(row[:-1]) for row in rows} == oracle.visible()
+        assert {(row[0],): Position.unpack(row[-1]) for row in rows} == {
+            key: row.position for key, row in oracle.rows.items()
+        }
+        assert set(applier.held) == {(table.mapping, hold_of(key)) for key in oracle.parked}
+        stored = self.target.parked([tapes.PARTITION])
+        assert set(stored) == set(applier.held)
+        tallied = self.reader.execute(
+            "SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s", (f"tape {number}",)
+        ).fetchone()
+        assert tallied is not None
+        assert (tallied[0] or 0) == len(tape)
+        assert (tallied[1] or 0) >= 0
+        self.target.close()
+        self.reader.execute(f"DROP TABLE hub.customers_{number}")
+
+    def _refuse(self, table: TargetTable) -> None:
+        """The table as the engine creates it, with a constraint that some tapes violate."""
+        self.target.open(Owner("setup", "target"))
+        self.target.prepare(table)
+        self.target.close()
+        self.reader.execute(f"ALTER TABLE hub.{table.name} ADD CHECK (name <> '{REFUSED_TEXT}')")
+
+
+@pytest.fixture(scope="module")
+def bench(module_database: Database) -> Iterator[Bench]:
+    bench = Bench(module_database)
+    yield bench
+    bench.reader.close()
+
+
+@pytest.mark.parametrize("policy", list(DeletePolicy))
+@pytest.mark.parametrize("name", named_cases())
+def test_named_cases(bench: Bench, name: str, policy: DeletePolicy) -> None:
+    tape = named_cases()[name]
+    bench.check(tape, [], policy)
+    bench.check(tape, list(range(1, len(tape))), policy)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
+def test_random_tapes(
+    bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
+) -> None:
+    bench.check(build(specification), cuts, policy)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(moves=False), cuts=CUTS)
+def test_random_tapes_with_soft_deletes(bench: Bench, specification: list[tuple[object, ...]], cuts: list[int]) -> None:
+    bench.check(build(specification), cuts, DeletePolicy.SOFT)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(moves=False, refused=True))
+def test_refused_rows_park_their_key(bench: Bench, specification: list[tuple[object, ...]]) -> None:
+    tape = build(specification)
+    bench.check(tape, list(range(1, len(tape))), DeletePolicy.DELETE)
+
+
+def test_one_bad_row_in_a_large_batch_parks_alone(bench: Bench) -> None:
+    tape = tapes.Tape()
+    rows = [tape.full(key, "ok" if key not in (7, 300) else REFUSED_TEXT, "x", (1, key)) for key in range(500)]
+    bench.check(rows, [], DeletePolicy.DELETE)
