@@ -126,8 +126,10 @@ class Work:
             self._rows(batch.table, between)
             between = []
             self.decided(batch.table, row, self.transaction.truncate(batch.table, row.position))
-            keys = {**self.held, **self.done.parked}
-            self.done.may_heal |= {key for key in keys if key[0] == batch.table.mapping}
+            keys = {**self.done.parked, **self.held}
+            self.done.may_heal |= {
+                key for key, reason in keys.items() if key[0] == batch.table.mapping and reason in HEALING
+            }
         self._rows(batch.table, between)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow]) -> None:

@@ -35,7 +35,11 @@ class Bench:
         table = tapes.table(f"customers_{number}", policy)
         self._refuse(table)
         oracle = expected(table, tape)
-        applier = play(self.target, table, tape, cuts, Owner(f"tape {number}", "target"))
+        try:
+            applier = play(self.target, table, tape, cuts, Owner(f"tape {number}", "target"))
+            stored = self.target.parked([tapes.PARTITION])
+        finally:
+            self.target.close()
         columns = "id, name, notes" + (", is_deleted" if policy is DeletePolicy.SOFT else "")
         rows = self.reader.execute(f"SELECT {columns}, _cdc_position FROM hub.customers_{number}").fetchall()
         assert {(row[0],): tuple(row[:-1]) for row in rows} == oracle.visible()
@@ -43,7 +47,6 @@ class Bench:
             key: row.position for key, row in oracle.rows.items()
         }
         assert set(applier.held) == {(table.mapping, hold_of(key)) for key in oracle.parked}
-        stored = self.target.parked([tapes.PARTITION])
         assert set(stored) == set(applier.held)
         tallied = self.reader.execute(
             "SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s", (f"tape {number}",)
@@ -51,7 +54,6 @@ class Bench:
         assert tallied is not None
         assert (tallied[0] or 0) == len(tape)
         assert (tallied[1] or 0) >= 0
-        self.target.close()
         self.reader.execute(f"DROP TABLE hub.customers_{number}")
 
     def _refuse(self, table: TargetTable) -> None:

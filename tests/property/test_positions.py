@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.model import Position
-from cdc.source.positions import PostgresTracker, restore
+from cdc.source.positions import PositionTracker, PostgresTracker, restore
 
 KEYS = ("a", "b", "c", "d")
 PARTITION = {"a": 0, "b": 0, "c": 0, "d": 1}
@@ -162,7 +162,7 @@ class Reader:
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.tracker = PostgresTracker()
+        self.tracker: PositionTracker = PostgresTracker()
         self.at = 0
         self.rows: dict[str, tuple[int | None, Position]] = {}
         self.floor: dict[str, Position] = {}
@@ -180,7 +180,7 @@ class Reader:
 
     def rewind(self, by: int) -> None:
         self.at = max(0, self.at - by)
-        self.tracker = restore("postgresql", 0, self.tracker.state())  # type: ignore[assignment]
+        self.tracker = restore("postgresql", 0, self.tracker.state())
 
     def values(self) -> dict[str, int]:
         return {key: value for key, (value, _) in self.rows.items() if value is not None}
