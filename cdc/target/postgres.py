@@ -86,8 +86,6 @@ class PreparedTable:
         self.width = len(table.columns)
         self.all_present = "1" * self.width
         self.key_indexes = table.key_indexes
-        self.staged = False  # the staging table exists on this connection
-        self.has_moves = False
 
 
 class PostgresTarget:
@@ -121,15 +119,16 @@ class PostgresTarget:
             return
         with translated():
             table_id = prepare_table(self.connection, table)
-        self._stages += 1
-        self._tables[table.mapping] = PreparedTable(
-            table, table_id, compose(table, table_id, f"stage_{table_id}_{self._stages}")
-        )
+            self._stages += 1
+            statements = compose(table, table_id, f"stage_{table_id}_{self._stages}")
+            # Here and not at the first write: a transaction that rolls back would take them along.
+            self.connection.execute(statements.create_stage)
+            if table.partials:
+                self.connection.execute(statements.create_moves)
+        self._tables[table.mapping] = PreparedTable(table, table_id, statements)
 
     def prepared(self, table: TargetTable) -> PreparedTable:
-        known = self._tables.get(table.mapping)
-        if known is None or known.table is not table:
-            self.prepare(table)
+        """What `prepare` made; a table must be prepared before a transaction writes to it."""
         return self._tables[table.mapping]
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
@@ -309,10 +308,7 @@ class PostgresTransaction:
 
     def stage(self, prepared: PreparedTable) -> None:
         """An empty staging table for the next round."""
-        if not prepared.staged:
-            self.execute(prepared.statements.create_stage)
-            prepared.staged = True
-        elif prepared.table.mapping in self._used:
+        if prepared.table.mapping in self._used:
             self.execute(prepared.statements.clear)
         self._used.add(prepared.table.mapping)
 
@@ -367,7 +363,9 @@ class _Round:
             base = position
             if write.base is not row.position and write.base != row.position:
                 base, self.merged = write.base.pack().hex(), True
-            if row.moved_from is not None:
+            if not self.prepared.table.partials:
+                pass  # every value comes with the change: nothing is lent or borrowed
+            elif row.moved_from is not None:
                 self.moves.append((number, hold_of(row.moved_from), hold_of(row.key)))
             elif row.moved_to is not None:
                 self.moves.append((number, hold_of(row.key), hold_of(row.moved_to)))
@@ -391,9 +389,6 @@ class _Round:
             copy.write(text)
 
     def _stage_moves(self) -> None:
-        if not self.prepared.has_moves:
-            self.transaction.execute(self.statements.create_moves)
-            self.prepared.has_moves = True
         with (
             self.transaction.connection.cursor() as cursor,
             cursor.copy(self.statements.copy_moves) as copy,
