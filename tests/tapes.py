@@ -276,7 +276,7 @@ def play(
     for start, end in zip(edges, edges[1:], strict=False):
         step = end - start
         applied = applier.apply(
-            Batch([TableBatch(table, list(tape[start:end]))], [Advance(PARTITION, fence, done, (done or 0) + step, "")])
+            Batch([TableBatch(table, [*tape[start:end]])], [Advance(PARTITION, fence, done, (done or 0) + step, "")])
         )
         done = (done or 0) + step
         if applied.may_heal:

@@ -34,10 +34,10 @@ Held = tuple[str, str]  # (mapping, hold)
 
 @dataclass
 class TableBatch:
-    """The rows of one target table, in topic order, all of one plan."""
+    """The rows of one target table, in topic order, all of one plan; among them what the mapping could not map."""
 
     table: TargetTable
-    rows: list[MappedRow] = field(default_factory=list)
+    rows: list[MappedRow | Parked] = field(default_factory=list)
 
 
 @dataclass
@@ -118,9 +118,9 @@ class Work:
 
     def table(self, batch: TableBatch) -> None:
         """Write one table's rows, cut at truncates (rare; the engine starts a batch with each)."""
-        between: list[MappedRow] = []
+        between: list[MappedRow | Parked] = []
         for row in batch.rows:
-            if row.op is not RowOp.TRUNCATE:
+            if isinstance(row, Parked) or row.op is not RowOp.TRUNCATE:
                 between.append(row)
                 continue
             self._rows(batch.table, between)
@@ -132,12 +132,13 @@ class Work:
             }
         self._rows(batch.table, between)
 
-    def _rows(self, table: TargetTable, rows: list[MappedRow]) -> None:
-        if self._any_held():
-            rows = [row for row in rows if not self.hold_back(table, row)]
+    def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
         fold = Fold(table.on_delete)
         for row in rows:
-            fold.add(row)
+            if isinstance(row, Parked):
+                self.park_record(row)
+            elif not self._any_held() or not self.hold_back(table, row):
+                fold.add(row)
         for stale in fold.stale:
             self.decided(table, stale, Decision(Outcome.SKIPPED, "stale"))
         for ignored in fold.ignored:

@@ -109,6 +109,26 @@ class RepeatedSnapshot(msgspec.Struct, frozen=True):
     swept: bool = False
 
 
+class Epoch(msgspec.Struct, frozen=True):
+    """Which incarnation of a source the stored positions belong to; `identity` is the source's own word for itself."""
+
+    source: str
+    number: int
+    identity: str
+
+
+class WorkerReport(msgspec.Struct, frozen=True):
+    """What a worker last said of itself, for `cdc status`. `error` holds no row values."""
+
+    worker: str  # host:pid
+    state: str  # starting, running, waiting, stopped, failed
+    error: str
+    rows_per_second: float
+    latency_ms: dict[str, float]  # 'p50', 'p99': commit at the source to commit in the target, over the last minute
+    stages: dict[str, float]  # share of the time spent in each stage, over the last minute
+    partitions: list[str]
+
+
 class SweepReport(msgspec.Struct, frozen=True):
     """Rows that a sweep removes (or would): how many, and a few of their keys as text."""
 
@@ -179,6 +199,18 @@ class Target(Protocol):
 
     def begin(self) -> AbstractContextManager[Transaction]:
         """A transaction; commits at the end of the block, rolls back when it raises."""
+
+    def epochs(self) -> list[Epoch]:
+        """The newest epoch of every source this owner has read."""
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """Remember an epoch; a number that is there already keeps its identity."""
+
+    def report(self, report: WorkerReport) -> None:
+        """Store a worker's report, replacing its last one."""
+
+    def parked_records(self) -> int:
+        """How many records of this owner are parked."""
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         """Held keys of partitions: (mapping, hold) → reason of the first parked record."""

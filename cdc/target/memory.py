@@ -32,6 +32,7 @@ from cdc.target.base import (
     MIXED_REASON,
     Advance,
     Capabilities,
+    Epoch,
     Owner,
     Parked,
     PoisonRow,
@@ -39,6 +40,7 @@ from cdc.target.base import (
     SweepReport,
     Tally,
     Watermark,
+    WorkerReport,
 )
 
 Key = tuple[Value, ...]
@@ -72,6 +74,8 @@ class Storage:
     retry_requests: set[tuple[str, str]] = field(default_factory=set)
     tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
+    epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
+    reports: dict[str, WorkerReport] = field(default_factory=dict)
     last_id: int = 0
 
 
@@ -119,6 +123,20 @@ class MemoryTarget:
         self.fault("commit")
         self.storage.__dict__.update(transaction.storage.__dict__)
         self.fault("committed")
+
+    def epochs(self) -> list[Epoch]:
+        return [epoch for (owner, _), epoch in self.storage.epochs.items() if owner == self.owner]
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        known = self.storage.epochs.get((self.owner, epoch.source))
+        if known is None or known.number < epoch.number:
+            self.storage.epochs[self.owner, epoch.source] = epoch
+
+    def report(self, report: WorkerReport) -> None:
+        self.storage.reports[report.worker] = report
+
+    def parked_records(self) -> int:
+        return len(self.storage.parked)
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from cdc.errors import Fenced, Poison
 from cdc.model import (
@@ -32,6 +33,7 @@ from cdc.target.base import (
     MIXED_REASON,
     Advance,
     Capabilities,
+    Epoch,
     Owner,
     Parked,
     PoisonRow,
@@ -39,6 +41,7 @@ from cdc.target.base import (
     SweepReport,
     Tally,
     Watermark,
+    WorkerReport,
     hold_of,
 )
 from cdc.target.postgres_errors import translated
@@ -162,6 +165,46 @@ class PostgresTarget:
     def begin(self) -> Iterator[PostgresTransaction]:
         with translated(), self.connection.transaction():
             yield PostgresTransaction(self)
+
+    def epochs(self) -> list[Epoch]:
+        with translated():
+            rows = self.connection.execute(
+                "SELECT DISTINCT ON (source) source, epoch, identity FROM cdc.source_epoch"
+                " WHERE pipeline = %s AND target = %s ORDER BY source, epoch DESC",
+                self._owner,
+            ).fetchall()
+        return [Epoch(*row) for row in rows]
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        with translated():
+            self.connection.execute(
+                "INSERT INTO cdc.source_epoch (pipeline, target, source, epoch, identity) VALUES (%s, %s, %s, %s, %s)"
+                " ON CONFLICT DO NOTHING",
+                (*self._owner, epoch.source, epoch.number, epoch.identity),
+            )
+
+    def report(self, report: WorkerReport) -> None:
+        with translated():
+            self.connection.execute(
+                "INSERT INTO cdc.worker VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now())"
+                " ON CONFLICT (pipeline, target, worker) DO UPDATE SET state = excluded.state, error = excluded.error,"
+                " rows_per_second = excluded.rows_per_second, latency_ms = excluded.latency_ms,"
+                " stages = excluded.stages, partitions = excluded.partitions, reported_at = now()",
+                (
+                    *self._owner,
+                    report.worker,
+                    report.state,
+                    report.error,
+                    report.rows_per_second,
+                    Jsonb(report.latency_ms),
+                    Jsonb(report.stages),
+                    report.partitions,
+                ),
+            )
+
+    def parked_records(self) -> int:
+        with translated():
+            return self.parked_store.number()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         with translated():

@@ -35,6 +35,10 @@ class ParkedStore:
         )
         return {(mapping, hold): reason for mapping, hold, reason in rows}
 
+    def number(self) -> int:
+        row = self.connection.execute(f"SELECT count(*) FROM cdc.parked WHERE {_MINE}", self.owner).fetchone()
+        return int(row[0]) if row else 0
+
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM cdc.parked WHERE {_MINE} AND mapping = %s"

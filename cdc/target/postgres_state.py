@@ -73,6 +73,15 @@ _VERSIONS: tuple[str, ...] = (
         PRIMARY KEY (pipeline, target, source, epoch)
     );
     COMMENT ON TABLE cdc.source_epoch IS 'Which incarnation of a source database positions belong to';
+    CREATE TABLE cdc.worker (
+        pipeline text NOT NULL, target text NOT NULL, worker text NOT NULL,
+        state text NOT NULL, error text NOT NULL,
+        rows_per_second double precision NOT NULL, latency_ms jsonb NOT NULL, stages jsonb NOT NULL,
+        partitions text[] NOT NULL,
+        reported_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, worker)
+    );
+    COMMENT ON TABLE cdc.worker IS 'What each worker last said of itself';
     """,
 )
 
