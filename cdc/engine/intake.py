@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cdc.engine.apply import Batch, TableBatch
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.errors import Poison
+from cdc.mapping.plan import Plan
 from cdc.model import (
     ChangeEvent,
     Decision,
@@ -27,31 +27,10 @@ from cdc.model import (
     TopicPartition,
     Value,
 )
+from cdc.source.envelope import Decoder
 from cdc.target.base import Advance, Parked, RepeatedSnapshot, Tally, hold_of
 
 _NOWHERE = Position(0, 0, 0)
-
-
-class Plan(Protocol):
-    """A compiled mapping (see `cdc.mapping.plan.Plan`)."""
-
-    target: TargetTable
-
-    def map_batch(
-        self, events: list[ChangeEvent]
-    ) -> list[MappedRow | tuple[MappedRow, MappedRow] | Decision | Poison]: ...
-
-    def key_of_source(self, values: tuple[Value, ...]) -> tuple[Value, ...]: ...
-
-
-class Skipped(Protocol):
-    reason: str
-
-
-class Decoder(Protocol):
-    """See `cdc.source.envelope.Decoder`."""
-
-    def decode(self, raw: RawRecord, position: Position | None = None) -> ChangeEvent | Skipped: ...
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,11 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
     records = [record for mapping, holds in by_mapping.items() for record in target.queue(mapping, holds)]
     done, left = Applied(), list[Parked]()
     if records:
+        items = [_mapped(record, remap) for record in sorted(records, key=lambda record: record.id or 0)]
+        for table in {item.table.mapping: item.table for item in items if item.table is not None}.values():
+            target.prepare(table)
         with target.begin() as transaction:
-            play = _Play(transaction, records, remap, held)
+            play = _Play(transaction, items, held)
             left = play.run()
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
             transaction.repark([parked for parked in left if parked not in records])
@@ -89,17 +92,26 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
     return done
 
 
+def _mapped(parked: Parked, remap: Remap) -> _Item:
+    try:
+        table, mapped = remap(parked)
+    except Poison as poison:
+        return _Item(parked, decision=Decision(Outcome.PARKED, poison.reason), error=poison.what)
+    if isinstance(mapped, Decision):
+        return _Item(parked, table, decision=mapped)
+    return _Item(parked, table, mapped)
+
+
 class _Play:
     """One transaction's retry."""
 
-    def __init__(self, transaction: Transaction, records: list[Parked], remap: Remap, held: dict[Held, str]) -> None:
+    def __init__(self, transaction: Transaction, items: list[_Item], held: dict[Held, str]) -> None:
         self.work = Work(transaction, {}, careful=True)
-        self.remap = remap
         self.held = held
         self.queues: dict[Held, list[_Item]] = {}
         self.gone: list[_Item] = []
-        for record in sorted(records, key=lambda record: record.id or 0):
-            self.queues.setdefault((record.mapping, record.hold), []).append(self._map(record))
+        for item in items:
+            self.queues.setdefault((item.parked.mapping, item.parked.hold), []).append(item)
 
     def run(self) -> list[Parked]:
         """Play all queues to their end; what stays parked, with its reason and error as they are now."""
@@ -151,15 +163,6 @@ class _Play:
             if other.parked.position <= item.row.position:
                 self._leave(other, Decision(Outcome.SUPERSEDED))
         return [other for other in waiting if other.parked.position > item.row.position]
-
-    def _map(self, parked: Parked) -> _Item:
-        try:
-            table, mapped = self.remap(parked)
-        except Poison as poison:
-            return _Item(parked, decision=Decision(Outcome.PARKED, poison.reason), error=poison.what)
-        if isinstance(mapped, Decision):
-            return _Item(parked, table, decision=mapped)
-        return _Item(parked, table, mapped)
 
     def _decide(self, items: Sequence[_Item]) -> None:
         by_table: dict[str, list[_Item]] = {}

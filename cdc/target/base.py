@@ -70,7 +70,7 @@ class Advance(msgspec.Struct, frozen=True):
     fence: int
     expected: int | None
     next: int | None
-    tracker: str
+    tracker: str | None = None  # None: as it is
     time_us: int | None = None  # commit time at the source of the newest change, for showing lag in seconds
 
 

@@ -271,7 +271,7 @@ class MemoryTransaction:
             if stored.fence != move.fence or stored.next != move.expected:
                 raise Fenced(f"{move.partition} was taken or moved by somebody else")
             self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
-                stored, next=move.next, tracker=move.tracker
+                stored, next=move.next, tracker=stored.tracker if move.tracker is None else move.tracker
             )
 
 

@@ -81,9 +81,10 @@ _SESSION = {
 class PreparedTable:
     """What this connection knows about one target table."""
 
-    def __init__(self, table: TargetTable, table_id: int, statements: Statements) -> None:
+    def __init__(self, table: TargetTable, table_id: int, stage: str, statements: Statements) -> None:
         self.table = table
         self.id = table_id
+        self.stage = stage
         self.statements = statements
         self.line = copy_line_builder(table.columns)
         self.width = len(table.columns)
@@ -98,7 +99,7 @@ class PostgresTarget:
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
-        self._tables: dict[str, PreparedTable] = {}
+        self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
 
     def open(self, owner: Owner) -> None:
@@ -117,22 +118,22 @@ class PostgresTarget:
         self.connection.close()
 
     def prepare(self, table: TargetTable) -> None:
-        known = self._tables.get(table.mapping)
-        if known is not None and known.table == table:
+        if table in self._tables:
             return
         with translated():
             table_id = prepare_table(self.connection, table)
             self._stages += 1
-            statements = compose(table, table_id, f"stage_{table_id}_{self._stages}")
+            stage = f"stage_{table_id}_{self._stages}"
+            statements = compose(table, table_id, stage)
             # Here and not at the first write: a transaction that rolls back would take them along.
             self.connection.execute(statements.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
-        self._tables[table.mapping] = PreparedTable(table, table_id, statements)
+        self._tables[table] = PreparedTable(table, table_id, stage, statements)
 
     def prepared(self, table: TargetTable) -> PreparedTable:
         """What `prepare` made; a table must be prepared before a transaction writes to it."""
-        return self._tables[table.mapping]
+        return self._tables[table]
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         with translated():
@@ -227,7 +228,7 @@ class PostgresTransaction:
     def __init__(self, target: PostgresTarget) -> None:
         self.target = target
         self.connection = target.connection
-        self._used: set[str] = set()  # tables staged before in this transaction
+        self._used: set[str] = set()  # staging tables used in this transaction
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -320,7 +321,7 @@ class PostgresTransaction:
         with translated():
             moved = self.execute(
                 sql.SQL(
-                    "UPDATE cdc.watermark w SET next = v.next, tracker = v.tracker,"
+                    "UPDATE cdc.watermark w SET next = v.next, tracker = coalesce(v.tracker, w.tracker),"
                     " time_us = coalesce(v.time_us, w.time_us), updated_at = now()"
                     " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],"
                     " %s::bigint[]) AS v(topic, partition, fence, expected, next, tracker, time_us)"
@@ -351,9 +352,9 @@ class PostgresTransaction:
 
     def stage(self, prepared: PreparedTable) -> None:
         """An empty staging table for the next round."""
-        if prepared.table.mapping in self._used:
+        if prepared.stage in self._used:
             self.execute(prepared.statements.clear)
-        self._used.add(prepared.table.mapping)
+        self._used.add(prepared.stage)
 
 
 class _Round:

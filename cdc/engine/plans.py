@@ -1,0 +1,60 @@
+"""The pipeline's mappings, ready for events: compiled once for each schema version that a topic carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cdc.errors import Terminal
+from cdc.mapping.compile import compile_table
+from cdc.mapping.model import Pipeline, TableMapping
+from cdc.mapping.plan import Plan
+from cdc.model import Column, TableSchema
+from cdc.source.refusals import refusal
+
+
+class Plans:
+    """Plans by schema version, topics and their mappings. Debezium names a table's topic source.namespace.table."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._by_topic: dict[str, list[TableMapping]] = {}
+        for table in pipeline.tables:
+            topic = f"{table.source_name}.{table.from_.namespace}.{table.from_.name}"
+            self._by_topic.setdefault(topic, []).append(table)
+        self._plans: dict[int, list[Plan]] = {}
+
+    @property
+    def topics(self) -> list[str]:
+        return sorted(self._by_topic)
+
+    @property
+    def sources(self) -> list[str]:
+        return sorted({table.source_name for tables in self._by_topic.values() for table in tables})
+
+    def source_of(self, topic: str) -> str:
+        return self._by_topic[topic][0].source_name
+
+    def mappings_of(self, topic: str) -> list[str]:
+        return [table.id for table in self._by_topic.get(topic, ())]
+
+    def of(self, schema: TableSchema) -> list[Plan]:
+        """The plans for a schema version. Raises `MappingError` when a mapping does not fit it."""
+        plans = self._plans.get(schema.version)
+        if plans is None:
+            topic = f"{schema.source}.{schema.namespace}.{schema.table}"
+            plans = [compile_table(table, schema, refuse=_refuser(schema)) for table in self._tables(topic)]
+            self._plans[schema.version] = plans
+        return plans
+
+    def _tables(self, topic: str) -> list[TableMapping]:
+        tables = self._by_topic.get(topic)
+        if tables is None:
+            raise Terminal(f"records of {topic} on a topic that no mapping reads", where=topic)
+        return tables
+
+
+def _refuser(schema: TableSchema) -> Callable[[Column], str | None]:
+    def refuse(column: Column) -> str | None:
+        found = refusal(column.type, schema.kind)
+        return None if found is None else found.reason
+
+    return refuse

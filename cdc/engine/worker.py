@@ -1,0 +1,299 @@
+"""One worker: a member of the pipeline's consumer group, from polled records to durable rows.
+
+Reading, decoding and mapping happen in this thread, writing in another: while the target works on one batch the next
+one is filled. A batch is handed over as soon as the writer is free, so an idle stream is written at once and a busy one
+in large batches, without a timer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdc.engine.epochs import Ask, Epochs
+from cdc.engine.failpoints import Failpoint, nothing
+from cdc.engine.intake import Intake, Limits, remapped
+from cdc.engine.meter import Meter
+from cdc.engine.partitions import Partitions
+from cdc.engine.plans import Plans
+from cdc.engine.writer import Writer, Written
+from cdc.errors import CdcError, Fenced, Terminal
+from cdc.mapping.model import Pipeline
+from cdc.model import Decision, MappedRow, TargetTable, TopicPartition
+from cdc.source.consumer import Consumer
+from cdc.source.envelope import Decoder, Notice
+from cdc.source.positions import SourceKind, restore
+from cdc.target.base import Owner, Parked, RepeatedSnapshot, Target, WorkerReport
+
+_log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
+REPORT_SECONDS = 2.0
+HOUSEKEEPING_SECONDS = 1.0
+HEAL_SECONDS = 5.0
+DISPLAY_SECONDS = 5.0
+
+
+@dataclass
+class Parts:
+    """What a worker is made of. `control` and `target` are two connections to the same target."""
+
+    pipeline: Pipeline
+    consumer: Consumer
+    target: Target
+    control: Target
+    source_kinds: dict[str, SourceKind]
+    ask_identity: Ask
+    placeholder: str
+    failpoint: Failpoint = nothing
+    clock: Callable[[], float] = time.monotonic
+    now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
+
+
+class Worker:
+    """Runs until `stop()` or an error. Everything it raises leaves the target consistent."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.pipeline = parts.pipeline
+        self.owner = Owner(parts.pipeline.name, parts.pipeline.target)
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._consumer = parts.consumer
+        self._control = parts.control
+        self._decoder = Decoder(placeholder=parts.placeholder)
+        self._retry_decoder = Decoder(placeholder=parts.placeholder, standalone=True)  # the writer thread's own
+        self._plans = Plans(parts.pipeline)
+        self._partitions = Partitions(parts.consumer, parts.control, self._plans.source_of)
+        self._epochs = Epochs(parts.control, parts.ask_identity, parts.clock)
+        self._epoch_of: dict[str, int] = {}
+        limits = Limits(parts.pipeline.batch.rows, parts.pipeline.batch.bytes)
+        self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
+        self._writer = Writer(parts.target, self.owner, parts.failpoint)
+        self._meter = Meter(parts.clock, parts.now_us)
+        self._due: dict[str, float] = {}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Finish the batch in flight and leave. Safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        state, problem = "stopped", ""
+        self._control.open(self.owner)
+        try:
+            self._writer.open()
+            for source in self._plans.sources:
+                self._epoch_of[source] = self._epochs.start(source)
+            self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
+            self._report("running")
+            while not self._stopping:
+                self._turn()
+            self._finish()
+        except CdcError as error:
+            state, problem = "failed", str(error)
+            raise
+        finally:
+            self._close(state, problem)
+
+    def _turn(self) -> None:
+        """One turn of the loop: rebalances, records, hand-over, housekeeping."""
+        try:
+            self._rebalance()
+            self._read()
+            self._hand_over()
+        except Fenced as error:
+            _log.warning("fenced: reading the watermarks again", reason=error.what, where=error.where)
+            self._start_over()
+        self._housekeeping()
+
+    # -- partitions
+
+    def _rebalance(self) -> None:
+        changes = self._consumer.changes()
+        if not changes:
+            return
+        if changes.revoked or changes.lost:
+            self.parts.failpoint("revoked")
+        # What is in flight may still commit (the fence decides); what was only read is read again by its new owner.
+        self._writer.abandon()
+        self._intake.clear()
+        gone = changes.revoked | changes.lost
+        self._partitions.drop(gone)
+        for partition in gone:
+            self._decoder.forget(partition)
+        if changes.assigned:
+            self.parts.failpoint("assigned")
+        self._take({*self._partitions.owned, *changes.assigned})
+        _log.info(
+            "partitions assigned",
+            owned=[f"{each.topic}:{each.partition}" for each in sorted(self._partitions.owned)],
+            given_up=len(gone),
+        )
+
+    def _take(self, partitions: Iterable[TopicPartition]) -> None:
+        for mark in self._partitions.take(partitions):
+            source = self._partitions.owned[mark.partition].source
+            tracker = restore(self.parts.source_kinds[source], self._epoch_of[source], mark.tracker)
+            self._decoder.follow(mark.partition, tracker)
+        self._writer.held = self._control.parked(list(self._partitions.owned))
+
+    def _start_over(self) -> None:
+        """Somebody moved or took partitions. Learn first which are still ours, then take those again."""
+        self._writer.abandon()
+        self._intake.clear()
+        self._consumer.poll(1, 1, POLL_SECONDS)
+        self._rebalance()
+        self._take(list(self._partitions.owned))
+
+    # -- records
+
+    def _read(self) -> None:
+        with self._meter.stage("waiting for broker"):
+            idle = self._intake.empty and not self._writer.busy
+            timeout = POLL_SECONDS if idle else 0.0
+            if self._intake.full:
+                return
+            records = self._consumer.poll(self._intake.room, self.pipeline.batch.bytes, timeout)
+            if not records and self._writer.busy:
+                self._writer.finished.wait(0.005)  # nothing to read: let the target work
+        if not records:
+            return
+        self.parts.failpoint("polled")
+        with self._meter.stage("decoding"):
+            self._intake.add(record for record in records if self._is_mine(record.topic, record.partition))
+            self._notices(self._decoder.notices())
+        self.parts.failpoint("decoded")
+
+    def _is_mine(self, topic: str, partition: int) -> bool:
+        return (topic, partition) in self._partitions.owned
+
+    def _notices(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            if notice.what == "fell":
+                source = self._plans.source_of(notice.partition.topic)
+                self._epochs.check(source, self._newest(notice.partition))
+            else:
+                _log.warning("a snapshot of a captured table came again", where=notice.where)
+                topic = notice.partition.topic
+                self._intake.note(
+                    RepeatedSnapshot(mapping, topic, notice.position) for mapping in self._plans.mappings_of(topic)
+                )
+
+    def _newest(self, partition: TopicPartition) -> tuple[int, int]:
+        tracker = self._decoder.tracker(partition)
+        return (0, 0) if tracker is None else tracker.reached
+
+    # -- writing
+
+    def _hand_over(self) -> None:
+        with self._meter.stage("waiting for target"):
+            self._collect(wait=self._intake.full)
+        if self._writer.busy or self._intake.empty:
+            return
+        with self._meter.stage("mapping"):
+            batch = self._intake.take(self._partitions.owned, self._partitions.positions(), self._tracker_state)
+        if not batch.moves:
+            return
+        self._partitions.advance(batch.moves)
+        self._writer.submit(batch, self._remap, self._partitions.guard())
+
+    def _collect(self, wait: bool) -> None:
+        written = self._writer.collect(None if wait else 0.0)
+        if written is None:
+            return
+        self._meter.wrote(written)
+        self._log_written(written)
+        if written.applied.parked:
+            self._check_parked()
+
+    def _log_written(self, written: Written) -> None:
+        _log.debug(
+            "batch",
+            moves=[f"{move.partition.topic}:{move.partition.partition}:{move.next}" for move in written.batch.moves],
+        )
+        for (mapping, hold), reason in written.applied.parked.items():
+            _log.warning("parked", mapping=mapping, reason=reason, key_hash=hash(hold) & 0xFFFFFFFF)
+
+    def _tracker_state(self, partition: TopicPartition) -> str:
+        tracker = self._decoder.tracker(partition)
+        return "" if tracker is None else tracker.state()
+
+    def _remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
+        return remapped(parked, self._retry_decoder, self._plans.of)
+
+    def _check_parked(self) -> None:
+        number, most = self._control.parked_records(), self.pipeline.parked.max
+        if number > most:
+            raise Terminal(
+                f"{number} records are parked, more than the {most} this pipeline allows",
+                where=self.pipeline.name,
+                hint="cdc parked list; mend the mapping or the target, `cdc parked retry`, or raise parked.max",
+            )
+
+    # -- housekeeping
+
+    def _housekeeping(self) -> None:
+        if self._is_due("report", REPORT_SECONDS):
+            self._report("running")
+        if self._is_due("display", DISPLAY_SECONDS):
+            self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
+        if self._writer.busy or not self._is_due("retries", HOUSEKEEPING_SECONDS):
+            return
+        self._collect(wait=False)
+        self._move_idle()
+        keys = set(self._control.retries(list(self._partitions.owned))) if self._partitions.owned else set()
+        if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
+            keys |= self._writer.healing()
+        if keys and not self._writer.busy:
+            self._writer.retry(keys, self._remap, self._partitions.guard())
+
+    def _move_idle(self) -> None:
+        """Watermarks of partitions whose position moved past control records only."""
+        if not self._intake.empty or self._writer.busy:
+            return
+        batch = self._intake.take(self._partitions.owned, self._partitions.positions(), self._tracker_state)
+        if batch.moves:
+            self._partitions.advance(batch.moves)
+            self._writer.submit(batch, self._remap, self._partitions.guard())
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = self.parts.clock()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _report(self, state: str, error: str = "") -> None:
+        self._control.report(
+            WorkerReport(
+                self.name,
+                state,
+                error,
+                self._meter.rows_per_second(),
+                self._meter.latency_ms(),
+                self._meter.shares(),
+                [f"{each.topic}:{each.partition}" for each in sorted(self._partitions.owned)],
+            )
+        )
+
+    def _finish(self) -> None:
+        """Write what was read, then leave."""
+        while not self._intake.empty or self._writer.busy:
+            self._collect(wait=True)
+            self._hand_over()
+        self._collect(wait=True)
+
+    def _close(self, state: str, problem: str) -> None:
+        self._writer.abandon()
+        try:
+            self._report(state, problem)
+        except CdcError as error:
+            _log.warning("the last report could not be stored", error=error.what)
+        self._writer.close()
+        self._control.close()
+        self._consumer.close()

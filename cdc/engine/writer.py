@@ -1,0 +1,168 @@
+"""The writing half of a worker: one thread, one connection, one batch at a time, so that reading overlaps writing.
+
+The thread owns its target connection and the held keys. A lost connection may hide a commit that happened: after
+reconnecting, the stored watermarks say whether the batch is in, and only a batch that is not in is applied again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdc.engine.apply import Applied, Applier, Batch, Held
+from cdc.engine.failpoints import Failpoint
+from cdc.engine.oracle import HEALING
+from cdc.engine.parked import Guard, Remap, retry
+from cdc.errors import Fenced, Transient
+from cdc.retry import retrying
+from cdc.target.base import Owner, Target
+
+_log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 60.0
+"""How long a target may be away before the worker gives up and its supervisor starts it anew."""
+
+
+@dataclass
+class Written:
+    """What one job of the writer did, and how long the target took (seconds)."""
+
+    batch: Batch
+    applied: Applied = field(default_factory=Applied)
+
+
+class Writer:
+    """Applies batches in order. `submit` while `busy` is an error: the worker keeps at most one batch in flight."""
+
+    def __init__(self, target: Target, owner: Owner, failpoint: Failpoint) -> None:
+        self._target = target
+        self._owner = owner
+        self._applier = Applier(target, failpoint)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._job: Future[Written] | None = None
+        self.finished = threading.Event()
+
+    def open(self) -> None:
+        self._target.open(self._owner)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        self._target.close()
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None and not self._job.done()
+
+    @property
+    def held(self) -> dict[Held, str]:
+        """Held keys; read or replaced only while the writer is not busy."""
+        return self._applier.held
+
+    @held.setter
+    def held(self, held: dict[Held, str]) -> None:
+        self._applier.held = held
+
+    def healing(self) -> set[Held]:
+        """Held keys that wait for something that may have come by another way."""
+        return {key for key, reason in self._applier.held.items() if reason in HEALING}
+
+    def submit(self, batch: Batch, remap: Remap, guard: Guard) -> None:
+        """`guard` compares the partitions as the batch leaves them: what heals through it must pass that."""
+        self._start(lambda: self._write(batch, remap, guard))
+
+    def retry(self, keys: set[Held], remap: Remap, guard: Guard) -> None:
+        self._start(lambda: self._retry(keys, remap, guard))
+
+    def collect(self, wait_s: float | None = 0.0) -> Written | None:
+        """The finished job's result, or None when there is none in `wait_s` (None: as long as it takes).
+
+        Raises what the job raised.
+        """
+        job = self._job
+        if job is None:
+            return None
+        if wait_s is None or wait_s > 0:
+            self.finished.wait(wait_s)
+        if not job.done():
+            return None
+        self._job = None
+        return job.result()
+
+    def abandon(self) -> None:
+        """Wait for what is in flight and forget its result: the watermarks tell what became of it."""
+        if self._job is not None:
+            self._job.exception()
+            self._job = None
+
+    def _start(self, job: Callable[[], Written]) -> None:
+        assert self._job is None
+        self.finished.clear()
+        self._job = self._pool.submit(job)
+        self._job.add_done_callback(lambda _: self.finished.set())
+
+    def _write(self, batch: Batch, remap: Remap, guard: Guard) -> Written:
+        attempts = 0
+
+        def attempt() -> Applied:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                self._reconnect()
+                if self._is_in(batch):
+                    return Applied()
+            for table in batch.tables:
+                self._target.prepare(table.table)
+            return self._applier.apply(batch)
+
+        applied = retrying(attempt, for_seconds=RETRY_SECONDS)
+        if applied.may_heal:
+            applied.tallies.update(self._heal(applied.may_heal, remap, guard).tallies)
+        return Written(batch, applied)
+
+    def _heal(self, keys: set[Held], remap: Remap, guard: Guard) -> Applied:
+        """Healing is tried once here: what fails for a passing reason is tried again later."""
+        try:
+            return retry(self._target, keys, remap, guard, self._applier.held)
+        except Transient as error:
+            _log.warning("parked keys could not be retried now", error=error.what)
+            return Applied()
+
+    def _retry(self, keys: set[Held], remap: Remap, guard: Guard) -> Written:
+        def attempt() -> Applied:
+            return retry(self._target, keys, remap, guard, self._applier.held)
+
+        def again() -> Applied:
+            self._reconnect()
+            return attempt()
+
+        try:
+            return Written(Batch(), attempt())
+        except Transient:
+            return Written(Batch(), retrying(again, for_seconds=RETRY_SECONDS))
+
+    def _reconnect(self) -> None:
+        self._target.close()
+        self._target.open(self._owner)
+
+    def _is_in(self, batch: Batch) -> bool:
+        """Whether a batch whose commit got no answer is in. Raises `Fenced` when somebody moved its partitions."""
+        stored = {mark.partition: mark for mark in self._target.watermarks()}
+        states = Counter[str]()
+        for move in batch.moves:
+            mark = stored.get(move.partition)
+            if mark is None or mark.fence != move.fence:
+                states["fenced"] += 1
+            elif mark.next == move.next:
+                states["in"] += 1
+            elif mark.next == move.expected:
+                states["out"] += 1
+            else:
+                states["fenced"] += 1
+        if states["fenced"] or (states["in"] and states["out"]):
+            raise Fenced("partitions were taken or moved while the target was away")
+        return states["in"] > 0
