@@ -179,11 +179,15 @@ class Work:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
         if not self.careful:
             return self.transaction.write(table, writes), {}
-        decisions: dict[int, Decision] = {}
+        # A server checks constraints before the guard: a stale row must not be parked for being refused.
+        stale = self.transaction.stale(table, writes)
+        decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
         poisoned: dict[int, Poison] = {}
-        stack = [list(range(len(writes)))]
+        stack = [[index for index in range(len(writes)) if index not in stale]]
         while stack:
             indexes = stack.pop()
+            if not indexes:
+                continue
             try:
                 with self.transaction.savepoint():
                     found = self.transaction.write(table, [writes[index] for index in indexes])

@@ -150,6 +150,9 @@ class Transaction(Protocol):
         Raises `Poison`; the transaction is then unusable outside a savepoint.
         """
 
+    def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
+        """Indexes of the writes that the guard would skip; asked before a refused row is parked. Reads only keys."""
+
     def truncate(self, table: TargetTable, position: Position) -> Decision:
         """Remove rows positioned before `position`, raise the table's floor."""
 

@@ -187,11 +187,7 @@ class MemoryTransaction:
         return decisions
 
     def _write_one(self, table: TargetTable, stored: Table, write: Write, index: int) -> Decision:
-        row = write.row
-        current = stored.rows.get(row.key)
-        newest = max(
-            current.position if current else _BEGINNING, stored.tombstones.get(row.key, _BEGINNING), stored.floor
-        )
+        row, newest = write.row, _newest(stored, write.row.key)
         if row.position < newest:
             return Decision(Outcome.SKIPPED, "stale")
         if write.base < newest:
@@ -220,6 +216,10 @@ class MemoryTransaction:
         stored.rows[row.key] = StoredRow(values, row.position)
         stored.tombstones.pop(row.key, None)
         return Decision(Outcome.APPLIED)
+
+    def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
+        stored = self.storage.tables[table.mapping]
+        return {index for index, write in enumerate(writes) if write.row.position < _newest(stored, write.row.key)}
 
     def truncate(self, table: TargetTable, position: Position) -> Decision:
         stored = self.storage.tables[table.mapping]
@@ -273,6 +273,11 @@ class MemoryTransaction:
             self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
                 stored, next=move.next, tracker=stored.tracker if move.tracker is None else move.tracker
             )
+
+
+def _newest(stored: Table, key: Key) -> Position:
+    row = stored.rows.get(key)
+    return max(row.position if row else _BEGINNING, stored.tombstones.get(key, _BEGINNING), stored.floor)
 
 
 def _delete(table: TargetTable, stored: Table, row: MappedRow) -> Decision:

@@ -240,6 +240,12 @@ class PostgresTransaction:
         with translated():
             return _Round(self, prepared, writes).run()
 
+    def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
+        prepared = self.target.prepared(table)
+        with translated():
+            self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
+            return {number for (number,) in self.execute(prepared.statements.stale).fetchall()}
+
     def truncate(self, table: TargetTable, position: Position) -> Decision:
         prepared = self.target.prepared(table)
         with translated():
@@ -255,18 +261,21 @@ class PostgresTransaction:
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
         prepared = self.target.prepared(table)
-        kept = [Write(MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD), position) for key in keep]
         with translated():
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (_TRUNCATE_LOCK, prepared.id))
-            self.stage(prepared)
-            if kept:
-                round_ = _Round(self, prepared, kept)
-                round_.copy(prepared.statements.copy_stage, round_.lines())
+            self._stage_keys(prepared, [(key, position) for key in keep])
             parameters = {"position": position.pack()}
             examples = self.execute(prepared.statements.sweep_examples, parameters).fetchall()
             self.execute(prepared.statements.sweep_bury, parameters)
             swept = self.execute(prepared.statements.sweep, parameters).rowcount
         return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
+
+    def _stage_keys(self, prepared: PreparedTable, keys: Iterable[tuple[tuple[Value, ...], Position]]) -> None:
+        """Keys and positions in the staging table, as deletes that nobody executes."""
+        rows = [MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD) for key, position in keys]
+        self.stage(prepared)
+        round_ = _Round(self, prepared, [Write(row, row.position) for row in rows])
+        round_.copy(prepared.statements.copy_stage, round_.lines())
 
     def park(self, records: Sequence[Parked]) -> None:
         with translated():

@@ -44,6 +44,7 @@ class Statements:
     unbury: _Piece
     forget_lent: _Piece
     unapplied: _Piece
+    stale: _Piece
     clear: _Piece
     truncate: _Piece
     sweep_examples: _Piece
@@ -138,6 +139,7 @@ class _Composer:
                 " AND v.position = s._position"
             ),
             unapplied=self.unapplied(),
+            stale=self.text("SELECT s._n FROM {stage} s WHERE s._position < greatest({newest})", newest=self.newest()),
             clear=self.text("TRUNCATE {stage}"),
             truncate=self.truncate(),
             sweep_examples=self.sweep_examples(),

@@ -401,13 +401,13 @@ def copy_line_builder(columns: Sequence[TargetColumn]) -> Callable[[Sequence[Val
         value, field = f"v{index}", f"v{index}"
         missing = f"{value} is None or {value} is UNAVAILABLE"
         if column.type.kind is Kind.BYTES and literal is not None and literal is not _bytes_as_text:
-            field = f"BACKSLASH + BACKSLASH + 'x' + {value}.hex()"
+            field = f"HEX + {value}.hex()"
             backslashes.append(f"(0 if {missing} else 2)")
         elif literal is not None:
             names[f"f{index}"] = literal
             field = f"f{index}({value})"
         fields.append(f"{{NULL if {missing} else {field}}}")
-    names |= {"TAB": "\t", "LF": "\n", "CR": "\r", "NUL": "\x00", "BACKSLASH": "\\", "NULL": "\\N"}
+    names |= {"TAB": "\t", "LF": "\n", "CR": "\r", "NUL": "\x00", "BACKSLASH": "\\", "NULL": "\\N", "HEX": "\\\\x"}
     code = (
         "def line(row):\n"
         f"    ({', '.join(f'v{index}' for index in range(len(columns)))},) = row\n"
