@@ -4,6 +4,7 @@
     postgres          only PostgreSQL          -> cdc.stack.Server
     mariadb           only MariaDB             -> cdc.stack.Server
     database          a fresh PostgreSQL database, dropped after the test  -> Database
+    module_database   the same, shared by the tests of one file            -> Database
     mariadb_database  a fresh MariaDB database, dropped after the test     -> Database
 
 CDC_TEST_STACK=<home> uses a stack that runs already and leaves it running; without it the run makes its own in the
@@ -17,6 +18,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,25 +91,50 @@ def mariadb(stack_of_run: Stack) -> Server:
 @pytest.fixture
 def database(postgres: Server) -> Iterator[Database]:
     """An empty PostgreSQL database. Slots and sessions on it end with it."""
-    name = _unique_name()
-    quoted = sql.Identifier(name)
-    with psycopg.connect(postgres.url("postgresql", "postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
-        yield Database(postgres, name)
-        admin.execute("SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE database = %s "
-                      "AND active", [name])
-        admin.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", [name])
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
+    with new_postgres_database(postgres) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: Server) -> Iterator[Database]:
+    """An empty PostgreSQL database that the tests of one file share."""
+    with new_postgres_database(postgres) as made:
+        yield made
 
 
 @pytest.fixture
 def mariadb_database(mariadb: Server) -> Iterator[Database]:
     """An empty MariaDB database."""
-    made = Database(mariadb, _unique_name())
+    with new_mariadb_database(mariadb) as made:
+        yield made
+
+
+@contextmanager
+def new_postgres_database(server: Server) -> Iterator[Database]:
+    """An empty database, dropped at the end with its slots and sessions: for tests that need several."""
+    name = _unique_name()
+    quoted = sql.Identifier(name)
+    with psycopg.connect(server.url("postgresql", "postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+        try:
+            yield Database(server, name)
+        finally:
+            slots = "FROM pg_replication_slots WHERE database = %s"
+            admin.execute(f"SELECT pg_terminate_backend(active_pid, 5000) {slots} AND active", [name])
+            admin.execute(f"SELECT pg_drop_replication_slot(slot_name) {slots}", [name])
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
+
+
+@contextmanager
+def new_mariadb_database(server: Server) -> Iterator[Database]:
+    """An empty database, dropped at the end: for tests that need several."""
+    made = Database(server, _unique_name())
     with pymysql.connect(**{**made.arguments, "database": None}, autocommit=True) as admin, admin.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {made.name}")
-        yield made
-        cursor.execute(f"DROP DATABASE {made.name}")
+        try:
+            yield made
+        finally:
+            cursor.execute(f"DROP DATABASE {made.name}")
 
 
 def _unique_name() -> str:

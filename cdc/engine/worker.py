@@ -76,11 +76,12 @@ class Worker:
         self._writer = Writer(parts.target, self.owner, parts.failpoint)
         self._meter = Meter(parts.clock, parts.now_us)
         self._due: dict[str, float] = {}
-        self._stopping = False
+        self.stopping = False
+        self.orphaned: Callable[[], bool] = lambda: False  # its supervisor died: leave
 
     def stop(self) -> None:
         """Finish the batch in flight and leave. Safe to call from a signal handler."""
-        self._stopping = True
+        self.stopping = True
 
     def run(self) -> None:
         state, problem = "stopped", ""
@@ -91,7 +92,7 @@ class Worker:
                 self._epoch_of[source] = self._epochs.start(source)
             self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
             self._report("running")
-            while not self._stopping:
+            while not self.stopping:
                 self._turn()
             self._finish()
         except CdcError as error:
@@ -244,6 +245,8 @@ class Worker:
             self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
         if self._writer.busy or not self._is_due("retries", HOUSEKEEPING_SECONDS):
             return
+        if self.orphaned():
+            self.stop()
         self._collect(wait=False)
         self._move_idle()
         keys = set(self._control.retries(list(self._partitions.owned))) if self._partitions.owned else set()

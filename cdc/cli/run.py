@@ -1,0 +1,36 @@
+"""cdc run: apply the pipelines' changes to their targets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdc.cli.common import Connections, Mappings
+from cdc.control.run import find_pipelines, worker_specs
+from cdc.engine.logs import configure_logs
+from cdc.engine.supervisor import Supervisor
+from cdc.settings import load
+
+
+def run(
+    *pipelines: str,
+    workers: Annotated[int, Parameter(help="Worker processes for each pipeline.")] = 1,
+    until_caught_up: Annotated[
+        bool, Parameter(help="Stop when everything committed at the sources by now is in the targets.")
+    ] = False,
+    log_level: Annotated[str, Parameter(help="debug, info, warning or error.")] = "info",
+    mappings: Mappings = Path("mappings"),
+    connections: Connections = Path("connect-configs/connections.yaml"),
+) -> None:
+    """Apply changes until stopped (Ctrl-C or SIGTERM finish the batch; a second one leaves at once).
+
+    Without names, all pipelines of the mappings folder run.
+    """
+    configure_logs(log_level)
+    settings = load(connections)
+    found = find_pipelines(mappings, pipelines)
+    specs = worker_specs(settings, found, workers, connections, log_level)
+    sys.exit(Supervisor(specs).run())

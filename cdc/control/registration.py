@@ -1,0 +1,176 @@
+"""From connect-configs/NAME.json to a running connector.
+
+The JSON is an ordinary Kafka Connect configuration, and nothing is added to it: what is registered is what it says,
+with the places of our own filled in. References are written the same way for both sides:
+
+    ${source:host} :port :user :database :name   this source's entry in connections.yaml
+    ${kafka:bootstrap}                           its kafka entry
+    ${stack:…}                                   see cdc/settings.py
+    ${file:…} ${env:…} and any other             kept: Connect's worker resolves them
+
+Ours may stand inside one of the worker's: `${file:${stack:secrets}:postgres.password}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cdc.control.connect import Config, Connect, ConnectorStatus
+from cdc.control.findings import Finding, RefusedError, errors
+from cdc.control.required import check_connector, connector_kind
+from cdc.errors import Terminal, Usage
+from cdc.settings import Settings, SourceSettings
+
+SETTLE_S = 3.0
+"""A connector that must fail because of what it is told mostly does so within this time of running."""
+
+
+class Change(NamedTuple):
+    """One setting that registering would change; None where it is not there before, or not after."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What registering a source would do. `before` is None when there is no such connector yet."""
+
+    name: str
+    config: Config
+    before: Config | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Settings that differ, by name; `name` itself is Connect's own."""
+        old, new = self.before or {}, self.config
+        keys = sorted((old.keys() | new.keys()) - {"name"})
+        return tuple(Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key))
+
+    @property
+    def refused(self) -> bool:
+        return bool(errors(self.findings))
+
+
+def read_config(settings: Settings, source: SourceSettings) -> Config:
+    """The connector's configuration as it would be registered. `Usage` with file:line for what is no configuration."""
+    path = source.connector
+    text = _text(path)
+    given = _parse(text, path)
+    values = {
+        "name": source.name,
+        "host": source.host,
+        "port": str(source.port),
+        "user": source.user,
+        "database": ",".join(source.databases),
+    }
+    providers = {
+        "source": lambda key: _one_of(values, "source", key),
+        "kafka": lambda key: _one_of({"bootstrap": settings.kafka.bootstrap}, "kafka", key),
+    }
+    config: Config = {}
+    for key, value in given.items():
+        try:
+            config[key] = settings.references.fill_only(value, providers)
+        except Usage as error:
+            raise Usage(error.what, where=_place(path, text, key), hint=error.hint) from error
+    kind = connector_kind(config)
+    if kind is not None and kind != source.kind:
+        where = _place(path, text, "connector.class")
+        raise Usage(f"a connector for {kind}, but source {source.name} is {source.kind}", where=where)
+    return config
+
+
+def check_source(settings: Settings, source: SourceSettings) -> tuple[Config, tuple[Finding, ...]]:
+    """The configuration and what is wrong with it, each finding with the line of the JSON where its setting stands."""
+    config = read_config(settings, source)
+    text = _text(source.connector)
+    return config, tuple(
+        replace(found, where=_place(source.connector, text, found.code.removeprefix("setting:")))
+        for found in check_connector(config)
+    )
+
+
+def plan(settings: Settings, source: SourceSettings, connect: Connect, more: Sequence[Finding] = ()) -> Registration:
+    """What registering would do. `more`: findings about the database, see fitness.py."""
+    config, findings = check_source(settings, source)
+    before = connect.config(source.name) if source.name in connect.names() else None
+    return Registration(source.name, config, before, (*findings, *more))
+
+
+def register(registration: Registration, connect: Connect, *, deadline_s: float = 60.0) -> ConnectorStatus:
+    """Create or change the connector and wait until it and its task run, and have kept running for `SETTLE_S`.
+
+    Raises `RefusedError` when checks found errors (nothing is changed then), `Terminal` with the worker's reason when
+    the connector does not stand. A connector that failed is left there, to be looked at.
+    """
+    if registration.refused:
+        raise RefusedError(f"source {registration.name} is not registered", registration.findings)
+    for error in connect.validate({**registration.config, "name": registration.name}):
+        raise Terminal(
+            f"Kafka Connect refuses {error.name}: {'; '.join(error.messages)}", where=f"source {registration.name}"
+        )
+    connect.put_config(registration.name, registration.config)
+    return connect.wait_running(registration.name, deadline_s, settle_s=SETTLE_S)
+
+
+def check_running(connect: Connect, name: str) -> list[Finding]:
+    """What is wrong with the connector that runs now: asked when a pipeline starts, whoever registered it."""
+    return check_connector(connect.config(name), f"connector {name}")
+
+
+def _one_of(values: dict[str, str], provider: str, key: str) -> str:
+    try:
+        return values[key]
+    except KeyError:
+        known = ", ".join(f"${{{provider}:{each}}}" for each in values)
+        raise Usage(f"there is no ${{{provider}:{key}}}", hint=f"known here: {known}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Usage("cannot read the connector's configuration", where=str(path), hint=str(error)) from error
+
+
+def _parse(text: str, path: Path) -> dict[str, str]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise Usage(f"'{key}' is written twice", where=_place(path, text, key))
+            seen[key] = value
+        return seen
+
+    try:
+        found = json.loads(text, object_pairs_hook=unique)
+    except ValueError as error:
+        where = f"{path}:{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else str(path)
+        raise Usage(f"this is no JSON: {error}", where=where) from error
+    if not isinstance(found, dict):
+        raise Usage("a connector's configuration is one JSON object", where=str(path))
+    return {key: _plain(value, key, path, text) for key, value in found.items()}
+
+
+def _plain(value: Any, key: str, path: Path, text: str) -> str:
+    """Connect takes texts only; a number or true is what it looks like."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    hint = 'the file is the flat configuration, without "name" and "config"' if key == "config" else None
+    raise Usage(f"{key} must be a text", where=_place(path, text, key), hint=hint)
+
+
+def _place(path: Path, text: str, key: str) -> str:
+    """file:line where the key stands; the file's name when it does not."""
+    match = re.search(rf'"{re.escape(key)}"\s*:', text)
+    return f"{path}:{text.count(chr(10), 0, match.start()) + 1}" if match else str(path)

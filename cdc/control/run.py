@@ -1,0 +1,76 @@
+"""What `cdc run` does before it starts workers: find the pipelines, look at the connectors that feed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from cdc.control.connect import Connect
+from cdc.control.findings import RefusedError, errors
+from cdc.control.registration import read_config
+from cdc.control.required import check_connector, placeholder_of
+from cdc.engine.build import WorkerSpec
+from cdc.errors import Terminal, Transient, Usage
+from cdc.mapping.load import load_all
+from cdc.mapping.model import Pipeline
+from cdc.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+def find_pipelines(folder: Path, names: Sequence[str]) -> list[Pipeline]:
+    """The pipelines of a folder, or the named ones. Raises `Usage` (or `MappingError`) for what is wrong or unknown."""
+    pipelines = {pipeline.name: pipeline for pipeline in load_all(folder)}
+    unknown = [name for name in names if name not in pipelines]
+    if unknown:
+        raise Usage(f"no pipeline {', '.join(unknown)}", where=str(folder), hint=f"there are {', '.join(pipelines)}")
+    if not pipelines:
+        raise Usage("no pipelines", where=str(folder), hint="write mappings/NAME.yaml, or give --mappings FOLDER")
+    return [pipelines[name] for name in names] if names else list(pipelines.values())
+
+
+def worker_specs(
+    settings: Settings,
+    pipelines: Sequence[Pipeline],
+    workers: int,
+    connections_file: Path,
+    log_level: str = "info",
+    environment: dict[str, str] | None = None,
+) -> list[WorkerSpec]:
+    """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values."""
+    specs = []
+    for pipeline in pipelines:
+        placeholder = _placeholder(settings, pipeline)
+        spec = WorkerSpec(Path(pipeline.file), connections_file, placeholder, log_level, environment or {})
+        specs += [spec] * workers
+    return specs
+
+
+def _placeholder(settings: Settings, pipeline: Pipeline) -> str:
+    """The placeholder of the pipeline's connectors, which must agree on it."""
+    found = {name: placeholder_of(_config(settings, name)) for name in {t.source_name for t in pipeline.tables}}
+    if len(set(found.values())) > 1:
+        raise Terminal(
+            f"the sources {', '.join(sorted(found))} use different placeholders for unavailable values",
+            where=f"pipeline {pipeline.name}",
+            hint="give their connectors the same unavailable.value.placeholder",
+        )
+    return next(iter(found.values()))
+
+
+def _config(settings: Settings, source: str) -> dict[str, str]:
+    """The connector as it runs; as its file says while Connect does not answer (the topics may hold all we need)."""
+    try:
+        with Connect(settings.connect) as connect:
+            config = dict(connect.config(source))
+    except (Transient, Terminal) as error:
+        _log.warning("the running connector could not be looked at", source=source, error=error.what)
+        return dict(read_config(settings, settings.source(source)))
+    findings = check_connector(config, f"connector {source}")
+    if errors(findings):
+        raise RefusedError(
+            f"the running connector {source} would spoil values", findings, where=f"connector {source}"
+        )
+    return config

@@ -1,0 +1,14 @@
+"""The demo world: a telephone company's CRM (PostgreSQL) and its billing (MariaDB), and people at work in both.
+
+    crm.sql, billing.sql   the schemas
+    values.py              names, texts, sums: pure functions of a random source
+    rows.py                one row of each table
+    world.py               what both worlds share: transactions as data, hot rows
+    crm.py, billing.py     what happens there: an endless, deterministic sequence of transactions
+    prepare.py             databases, roles, publications, first rows
+    databases.py           connections that run transactions, and read where a world stands
+    load.py                runs both worlds against real databases at a given rate
+
+Everything above prepare.py is pure: the same seed and the same starting rows give the same statements. Only
+databases that `prepare` made are ever written to. Fault tests use `Load` too; more kinds of transactions are welcome.
+"""

@@ -1,0 +1,85 @@
+"""From names in files to a running worker: settings, mapping and connections put together, in the worker's process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from cdc.db import postgres
+from cdc.db.catalog import SourceIdentity
+from cdc.db.source import connect_source
+from cdc.engine import failpoints
+from cdc.engine.worker import Parts
+from cdc.mapping.load import load
+from cdc.settings import KafkaSettings, Settings, TargetSettings
+from cdc.settings import load as load_settings
+from cdc.source.consumer import KafkaConnection, open_consumer
+from cdc.target.postgres import PostgresTarget
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker process is told; plain values, so that it can be sent to it."""
+
+    mapping_file: Path
+    connections_file: Path
+    placeholder: str
+    log_level: str = "info"
+    environment: dict[str, str] = field(default_factory=dict)  # added to the worker's, for tests (CDC_FAILPOINT)
+
+
+def parts(spec: WorkerSpec) -> Parts:
+    """Everything a worker needs. Opens no connection to a database yet. Raises `Usage` for wrong files."""
+    pipeline = load(spec.mapping_file)
+    settings = load_settings(spec.connections_file)
+    sources = {table.source_name for table in pipeline.tables}
+    return Parts(
+        pipeline=pipeline,
+        consumer=open_consumer(pipeline.client, kafka_connection(settings.kafka)),
+        target=open_target(settings.target(pipeline.target)),
+        control=open_target(settings.target(pipeline.target)),
+        source_kinds={name: settings.source(name).kind for name in sources},
+        ask_identity=lambda name: ask_identity(settings, name),
+        placeholder=spec.placeholder,
+        failpoint=failpoints.from_environment(),
+    )
+
+
+def open_target(target: TargetSettings) -> PostgresTarget:
+    """The target of an entry in connections.yaml; it connects when it is opened."""
+
+    def connect() -> psycopg.Connection[Any]:
+        return postgres.connect(target, application_name=f"{target.application_name}-applier")
+
+    return PostgresTarget(connect)
+
+
+def ask_identity(settings: Settings, name: str) -> SourceIdentity:
+    database = connect_source(settings.source(name))
+    try:
+        return database.identity()
+    finally:
+        database.close()
+
+
+def kafka_connection(kafka: KafkaSettings) -> KafkaConnection:
+    """Kafka's entry in the words of the client adapters."""
+    tls, sasl = kafka.tls, kafka.sasl
+
+    def text(path: Path | None) -> str | None:
+        return None if path is None else str(path)
+
+    return KafkaConnection(
+        bootstrap=kafka.bootstrap,
+        security_protocol=kafka.protocol,
+        sasl_mechanism=sasl.mechanism if sasl else None,
+        sasl_username=sasl.user if sasl else None,
+        sasl_password=sasl.password.resolve().get_secret_value() if sasl else None,
+        ssl_cafile=text(tls.ca) if tls else None,
+        ssl_certfile=text(tls.certificate) if tls else None,
+        ssl_keyfile=text(tls.key) if tls else None,
+        ssl_check_hostname=tls is None or tls.mode == "verify-full",
+    )

@@ -1,0 +1,174 @@
+"""`cdc run`: worker processes started, watched, restarted and stopped.
+
+Exit codes of a worker: 0 done, 75 gave up on something that may heal (restarted, later each time), 1 needs a person
+(its pipeline stops), anything else it died of (restarted). When the supervisor dies, its workers notice and leave.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+
+import structlog
+
+from cdc.engine.build import WorkerSpec, parts
+from cdc.engine.logs import configure_logs
+from cdc.engine.worker import Worker
+from cdc.errors import CdcError, Transient
+
+_log = structlog.get_logger(__name__)
+
+TEMPORARY, NEEDS_A_PERSON = 75, 1
+RESTARTS_WITHOUT_PROGRESS = 10
+"""A worker that lived less than `PROGRESS_SECONDS` this many times in a row is not started again."""
+PROGRESS_SECONDS = 60.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+STOP_SECONDS = 60.0
+"""How long workers may take to finish their batch; then they are killed, which loses nothing."""
+
+
+@dataclass
+class _Slot:
+    """One worker's place: the process in it now, and how often it had to be filled again."""
+
+    spec: WorkerSpec
+    process: BaseProcess | None = None
+    began: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+    ended: bool = False
+
+
+class Supervisor:
+    """Runs workers until they are done, until `until()` says so, or until a person is needed."""
+
+    def __init__(
+        self,
+        specs: Sequence[WorkerSpec],
+        until: Callable[[], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._slots = [_Slot(spec) for spec in specs]
+        self._until = until
+        self._clock = clock
+        self._sleep = sleep
+        self._signals = 0
+        self._context = multiprocessing.get_context("spawn")
+
+    def run(self) -> int:
+        """The exit code: 0 stopped or caught up, 1 a pipeline needs a person."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        code = 0
+        try:
+            while not self._signals and not all(slot.ended for slot in self._slots):
+                for slot in self._slots:
+                    code = max(code, self._tend(slot))
+                if self._until is not None and self._until():
+                    break
+                self._sleep(0.1)
+        finally:
+            self._stop_all()
+        return code
+
+    def _tend(self, slot: _Slot) -> int:
+        if slot.ended:
+            return 0
+        if slot.process is None:
+            if self._clock() >= slot.not_before:
+                self._start(slot)
+            return 0
+        status = slot.process.exitcode
+        if status is None:
+            return 0
+        slot.process = None
+        if status == 0:
+            slot.ended = True
+            return 0
+        if status == NEEDS_A_PERSON:
+            self._end_pipeline(slot)
+            return NEEDS_A_PERSON
+        return self._again(slot, status)
+
+    def _start(self, slot: _Slot) -> None:
+        slot.process = self._context.Process(target=work, args=(slot.spec, os.getpid()))
+        slot.process.start()
+        slot.began = self._clock()
+
+    def _again(self, slot: _Slot, status: int) -> int:
+        lived = self._clock() - slot.began
+        slot.failures = 1 if lived > PROGRESS_SECONDS else slot.failures + 1
+        if slot.failures > RESTARTS_WITHOUT_PROGRESS:
+            _log.error("worker keeps failing, not started again", mapping=str(slot.spec.mapping_file), status=status)
+            self._end_pipeline(slot)
+            return NEEDS_A_PERSON
+        wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (slot.failures - 1))
+        slot.not_before = self._clock() + wait
+        _log.warning("worker ended, starting it again", status=status, wait_s=wait, mapping=str(slot.spec.mapping_file))
+        return 0
+
+    def _end_pipeline(self, slot: _Slot) -> None:
+        """One worker of a pipeline needs a person: its other workers stop too, other pipelines go on."""
+        for other in self._slots:
+            if other.spec.mapping_file == slot.spec.mapping_file:
+                other.ended = True
+                if other.process is not None:
+                    other.process.terminate()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            for process in self._processes():
+                process.kill()
+
+    def _processes(self) -> list[BaseProcess]:
+        return [slot.process for slot in self._slots if slot.process is not None]
+
+    def _stop_all(self) -> None:
+        for process in self._processes():
+            process.terminate()
+        deadline = self._clock() + STOP_SECONDS
+        for process in self._processes():
+            process.join(max(0.0, deadline - self._clock()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+
+
+def work(spec: WorkerSpec, parent: int) -> None:
+    """The body of a worker process."""
+    os.environ.update(spec.environment)
+    configure_logs(spec.log_level)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
+    try:
+        worker = Worker(parts(spec))
+    except CdcError as error:
+        _log.error("the worker could not start", error=error.what, where=error.where, hint=error.hint)
+        sys.exit(NEEDS_A_PERSON)
+
+    def on_term(number: int, frame: object) -> None:
+        if worker.stopping:
+            os._exit(NEEDS_A_PERSON)
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, on_term)
+    worker.orphaned = lambda: os.getppid() != parent
+    # Rows are many, short-lived and free of cycles: the collector would walk them for nothing.
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
+    try:
+        worker.run()
+    except Transient as error:
+        _log.error("the worker gives up for now", error=error.what, where=error.where, hint=error.hint)
+        sys.exit(TEMPORARY)
+    except CdcError as error:
+        _log.error("the pipeline needs a person", error=error.what, where=error.where, hint=error.hint)
+        sys.exit(NEEDS_A_PERSON)

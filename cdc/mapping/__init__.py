@@ -1,0 +1,13 @@
+"""The mapping language: YAML files of pipelines -> checked, frozen models -> compiled plans (events -> mapped rows).
+
+    diagnostics.py   errors that point at the line, the way ruff and rustc do
+    yaml.py          YAML with the place of every key and value; YAML 1.2 scalars, no anchors, no duplicate keys
+    model.py         what a pipeline file may say (pydantic); the editor's schema comes from it (schema_json.py)
+    load.py          files -> `Pipeline`, with every finding of all files in one error
+    compile.py       (mapping, schema version) -> `Plan`; plan.py runs it
+    expressions.py   SQL expressions -> typed closures; functions.py holds the allow-list of what they may use
+
+A new key of the language: a field with its docstring in model.py, its meaning in compile.py, a unit test, and
+`cdc mapping schema --write`. A new SQL function: an entry in functions.py (or its neighbours) and a row of the
+differential test against PostgreSQL; without that test it does not go in.
+"""

@@ -1,0 +1,278 @@
+"""A mapping meets a schema version: names are resolved, expressions typed, the key checked; the result is a `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from cdc.mapping import constants
+from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
+from cdc.mapping.expressions import ExpressionError, compile_expression
+from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
+from cdc.mapping.plan import Keys, Maker, Plan
+from cdc.mapping.yaml import Path
+from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
+
+Refuse = Callable[[Column], str | None]
+_UNHASHABLE = {Kind.ARRAY, Kind.JSON}  # no order, no plain equality: nothing to find a row by
+
+
+def compile_table(
+    mapping: TableMapping, schema: TableSchema, *, refuse: Refuse | None = None, full_before: bool | None = None
+) -> Plan:
+    """The plan of `mapping` for events of `schema`. Raises `MappingError` with every finding.
+
+    `refuse` says why a source column cannot be carried exactly (None: it can). `full_before`: do updates and deletes
+    carry the whole old row (REPLICA IDENTITY FULL)? None: not known; MariaDB always does. Plans are made once for each
+    (mapping, schema.version).
+    """
+    return _Compiler(mapping, schema, refuse or _accept, full_before).plan()
+
+
+def _accept(column: Column) -> str | None:
+    return None
+
+
+class _Output:
+    """A target column on its way to the plan."""
+
+    def __init__(self, column: TargetColumn, maker: Maker, path: Path) -> None:
+        self.column = column
+        self.maker = maker
+        self.path = path
+
+
+class _Compiler:
+    def __init__(self, mapping: TableMapping, schema: TableSchema, refuse: Refuse, full_before: bool | None) -> None:
+        self.mapping = mapping
+        self.schema = schema
+        self.refuse = refuse
+        self.full_before = True if full_before is None and schema.kind == "mariadb" else full_before
+        self.names = {column.name: index for index, column in enumerate(schema.columns)}
+        self.found: list[Diagnostic] = []
+        self.outputs: dict[str, _Output] = {}
+
+    def plan(self) -> Plan:
+        self._columns()
+        key = self._key()
+        self._soft_delete()
+        self._stop_on_errors()
+        makers = [output.maker for output in self.outputs.values()]
+        keys = self._keys(key)
+        self._stop_on_errors()
+        return Plan(self.mapping, self.schema, self._target(key), makers, keys, tuple(self.found))
+
+    # Columns
+
+    def _columns(self) -> None:
+        columns = self.mapping.columns
+        named = columns.named
+        if columns.everything is not None:
+            self._star(columns.everything, named)
+        for name, spec in named.items():
+            if name not in self.outputs:
+                self._named(name, spec)
+
+    def _star(self, star: Star, named: Mapping[str, ColumnSpec]) -> None:
+        """Source columns in their own order; a renamed or redefined one keeps its place."""
+        below: Path = ("columns", EVERYTHING)
+        for place, name in enumerate(star.except_):
+            self._known(name, (*below, "except", place))
+        for name in star.rename:
+            self._known(name, (*below, "rename", name), key=True)
+        for column in self.schema.columns:
+            if column.name in star.except_:
+                continue
+            target = star.rename.get(column.name, column.name)
+            renamed = column.name in star.rename
+            if target in named and not renamed:
+                self._named(target, named[target])
+            elif target in self.outputs or target in named:
+                path = (*below, "rename", column.name) if renamed else below
+                self._error("duplicate-column", f"two columns would be named '{target}'", path)
+            else:
+                path = (*below, "rename", column.name) if renamed else below
+                self._copy(target, column, None, path)
+
+    def _named(self, name: str, spec: ColumnSpec) -> None:
+        path: Path = ("columns", name)
+        if spec.sql is not None:
+            self._expression(name, spec, (*path, "sql"))
+        elif spec.copy_ is not None:
+            long_form = self.mapping.span(*path, "copy") != self.mapping.span(*path)
+            at = (*path, "copy") if long_form else path
+            column = self._known(spec.copy_, at)
+            if column is not None:
+                self._copy(name, column, spec.type, at)
+        else:
+            self._constant(name, spec, path)
+
+    def _known(self, name: str, path: Path, *, key: bool = False) -> Column | None:
+        index = self.names.get(name)
+        if index is not None:
+            return self.schema.columns[index]
+        table = f"{self.schema.namespace}.{self.schema.table}"
+        advice = did_you_mean(name, list(self.names))
+        if "(" in name:
+            advice = f"for an expression write {{sql: {name}}}"
+        self._error("unknown-column", f"{table} has no column '{name}'", path, help=advice, key=key)
+        return None
+
+    def _copy(self, name: str, column: Column, sql_type: str | None, path: Path) -> None:
+        why = self.refuse(column)
+        if why is not None:
+            advice = f"leave it out: '*': {{except: [{column.name}]}}" if EVERYTHING in path or len(path) < 2 else None
+            self._error("refused-column", f"column '{column.name}' cannot be copied exactly: {why}", path, help=advice)
+        index = self.names[column.name]
+        maker = Maker(name, source=index, inputs=(index,))
+        self.outputs[name] = _Output(TargetColumn(name, column.type, sql_type, column.nullable), maker, path)
+
+    def _constant(self, name: str, spec: ColumnSpec, path: Path) -> None:
+        try:
+            type_, value = constants.typed(spec.value, spec.type)
+        except (ValueError, ArithmeticError) as error:
+            self._error("bad-constant", f"the value does not fit the type: {error}", (*path, "value"))
+            return
+        column = TargetColumn(name, type_, spec.type, value is None)
+        self.outputs[name] = _Output(column, Maker(name, constant=value), path)
+
+    def _expression(self, name: str, spec: ColumnSpec, path: Path) -> None:
+        assert spec.sql is not None
+        try:
+            made = compile_expression(spec.sql, self.schema)
+        except ExpressionError as error:
+            for problem in error.problems:
+                within = (problem.start, problem.length)
+                self._error(problem.code, problem.message, path, help=problem.help, within=within)
+            return
+        for index in made.inputs:
+            why = self.refuse(self.schema.columns[index])
+            if why is not None:
+                column = self.schema.columns[index].name
+                self._error("refused-column", f"column '{column}' cannot be read exactly: {why}", path)
+        maker = Maker(name, call=made.call, constant=made.constant, inputs=made.inputs)
+        self.outputs[name] = _Output(TargetColumn(name, made.type, spec.type), maker, path)
+
+    # The key
+
+    def _key(self) -> tuple[str, ...]:
+        if self.mapping.key is None:
+            return self._default_key()
+        for place, name in enumerate(self.mapping.key):
+            if name not in self.outputs:
+                advice = did_you_mean(name, list(self.outputs))
+                self._error(
+                    "unknown-key-column", f"'{name}' is not a column of the target", ("key", place), help=advice
+                )
+        if len(set(self.mapping.key)) < len(self.mapping.key):
+            self._error("duplicate-column", "a column stands twice in the key", ("key",))
+        return self.mapping.key
+
+    def _default_key(self) -> tuple[str, ...]:
+        copies: dict[int, str] = {}
+        for output in reversed(self.outputs.values()):
+            if output.maker.source is not None:
+                copies[output.maker.source] = output.column.name
+        table = f"{self.schema.namespace}.{self.schema.table}"
+        if not self.schema.key:
+            self._error("no-key", f"{table} has no key", ("from",), help="name the target's key columns: key: […]")
+        left_out = [name for name in self.schema.key if self.names[name] not in copies]
+        if left_out and not self.found:
+            advice = "copy it, or name the target's key columns: key: […]"
+            self._error("no-key", f"the key column '{left_out[0]}' of {table} is not copied", ("columns",), help=advice)
+        return tuple(copies.get(self.names[name], name) for name in self.schema.key)
+
+    def _keys(self, key: tuple[str, ...]) -> Keys:
+        source_key = tuple(self.names[name] for name in self.schema.key)
+        outputs = [self.outputs[name] for name in key]
+        for output in outputs:
+            if output.column.type.kind in _UNHASHABLE:
+                message = f"a {output.column.type.kind} column cannot be part of a key"
+                self._error("bad-key", message, self._key_path(output.column.name))
+        other = {index for output in outputs for index in output.maker.inputs} - set(source_key)
+        if other:
+            self._key_of_other_columns(outputs, other)
+        copied = {output.maker.source for output in outputs}
+        if source_key and not other and not copied.issuperset(source_key):
+            message = (
+                "the target key does not hold the whole source key: several source rows may meet in one target row"
+            )
+            self.found.append(self.mapping.finding("narrow-key", message, self._key_path(), severity="warning"))
+        return Keys(tuple(output.maker for output in outputs), source_key, len(self.schema.columns), bool(other))
+
+    def _key_of_other_columns(self, outputs: Iterable[_Output], other: set[int]) -> None:
+        """The old target key of a changed row is in the old row only: does the source send it?"""
+        names = ", ".join(sorted(self.schema.columns[index].name for index in other))
+        message = f"the target key reads {names}, which the source's key does not hold"
+        advice = "set REPLICA IDENTITY FULL on the source table, or choose a key from its key columns"
+        computed = any(output.maker.call and other.intersection(output.maker.inputs) for output in outputs)
+        if self.full_before is False or (self.full_before is None and computed):
+            # Of a default-identity delete all other columns are NULL, which an expression may turn into a wrong key.
+            self._error("key-needs-old-row", message, self._key_path(), help=advice)
+        elif self.full_before is None:
+            note = self.mapping.finding("key-needs-old-row", message, self._key_path(), help=advice, severity="warning")
+            self.found.append(note)
+
+    def _key_path(self, name: str | None = None) -> Path:
+        if self.mapping.key is None:
+            return ("from",)
+        return ("key", self.mapping.key.index(name)) if name else ("key",)
+
+    # The target
+
+    def _soft_delete(self) -> None:
+        name = self.mapping.soft_delete_column
+        if self.mapping.on_delete is DeletePolicy.SOFT and name in self.outputs:
+            message = f"'{name}' is the column that marks deleted rows; it cannot hold something else"
+            advice = "choose another name: soft_delete_column: …"
+            self._error("duplicate-column", message, self.outputs[name].path, help=advice)
+
+    def _target(self, key: tuple[str, ...]) -> TargetTable:
+        columns = [
+            TargetColumn(column.name, column.type, column.sql_type, column.nullable and column.name not in key)
+            for column in (output.column for output in self.outputs.values())
+        ]
+        soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
+        return TargetTable(
+            mapping=self.mapping.id,
+            namespace=self.mapping.to.namespace,
+            name=self.mapping.to.name,
+            columns=tuple(columns),
+            key=key,
+            on_delete=self.mapping.on_delete,
+            soft_delete=soft,
+            partials=self._partials(key),
+        )
+
+    def _partials(self, key: tuple[str, ...]) -> bool:
+        if self.schema.kind != "postgresql":
+            return False
+        read = {index for name, output in self.outputs.items() if name not in key for index in output.maker.inputs}
+        return any(may_be_unavailable(self.schema.columns[index].type) for index in read)
+
+    def _error(
+        self,
+        code: str,
+        message: str,
+        path: Path,
+        *,
+        help: str | None = None,
+        key: bool = False,
+        within: tuple[int, int] | None = None,
+    ) -> None:
+        self.found.append(self.mapping.finding(code, message, path, help=help, key=key, within=within))
+
+    def _stop_on_errors(self) -> None:
+        if any(found.severity == "error" for found in self.found):
+            raise MappingError(self.found)
+
+
+def may_be_unavailable(type_: ColumnType) -> bool:
+    """Can PostgreSQL store a value of this type out of line (TOAST)? Then an update may come without it.
+
+    Only values longer than a TOAST pointer (18 bytes) ever are.
+    """
+    if type_.kind is Kind.TEXT:
+        return type_.length is None or type_.length * 4 > 16
+    if type_.kind is Kind.DECIMAL:
+        return type_.length is None or type_.length > 20  # two bytes hold four digits, beside a header
+    return type_.kind in {Kind.BYTES, Kind.BITS, Kind.JSON, Kind.LITERAL, Kind.ARRAY}

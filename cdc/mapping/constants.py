@@ -1,0 +1,53 @@
+"""Constants of a mapping (`{value: …}`) as canonical values with a type."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from cdc.mapping import numeric, sqltypes
+from cdc.mapping.checker import CAST_TARGETS
+from cdc.mapping.sqltypes import BIGINT, BOOLEAN, INTEGER, LIMIT, NUMERIC, TEXT, Type
+from cdc.model import ColumnType, Value
+
+
+def typed(value: Any, sql_type: str | None) -> tuple[ColumnType, Value]:
+    """The type and the canonical value of a constant.
+
+    With a `sql_type` of the expression language (date, numeric…) the value is read as that type, and `ValueError` or
+    `ArithmeticError` raised when it is none. Any other type is the target's business: the value keeps its own.
+    """
+    type_ = _declared(sql_type) or _natural(value)
+    if value is None:
+        return type_.column, None
+    read, write = sqltypes.reader(type_), sqltypes.encoder(type_)
+    if read is None:
+        return TEXT.column, _text(value)
+    canonical = read(_text(value))
+    return type_.column, write(canonical) if write else canonical
+
+
+def _declared(sql_type: str | None) -> Type | None:
+    if sql_type is None:
+        return None
+    try:
+        return CAST_TARGETS.get(exp.DataType.build(sql_type, dialect="postgres").this)
+    except (SqlglotError, ValueError):
+        return None
+
+
+def _natural(value: Any) -> Type:
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, int):
+        return next((each for each in (INTEGER, BIGINT) if -LIMIT[each] <= value < LIMIT[each]), NUMERIC)
+    return NUMERIC if isinstance(value, Decimal) else TEXT
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return numeric.text(value) if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,218 @@
+"""Pipeline files -> `Pipeline`. Every finding of all files is raised in one `MappingError`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path as FilePath
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cdc.errors import Usage
+from cdc.mapping import model, yaml
+from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, Span, did_you_mean
+from cdc.mapping.expressions import syntax_problems
+from cdc.mapping.model import Pipeline, TableMapping
+from cdc.mapping.yaml import Document, Path
+
+SUFFIXES = (".yaml", ".yml")
+_TEXT_OF_TYPE = {
+    "string_type": "text is wanted here",
+    "int_type": "a whole number is wanted here",
+    "bool_type": "true or false is wanted here",
+    "tuple_type": "a list is wanted here",
+    "dict_type": "a mapping (key: value) is wanted here",
+    "model_type": "a mapping (key: value) is wanted here",
+    "too_short": "at least one is wanted here",
+    "model_attributes_type": "a mapping (key: value) is wanted here",
+}
+
+
+def load(path: str | os.PathLike[str]) -> Pipeline:
+    """The pipeline in the file `path`. Raises `MappingError` (what is wrong in it) or `Usage` (cannot be read)."""
+    return loads(_read(FilePath(path)), str(path))
+
+
+def loads(text: str, name: str = "<text>") -> Pipeline:
+    """The pipeline in `text`; `name` is shown in errors."""
+    document = yaml.parse(text, name)
+    pipeline = _validated(document)
+    found = [*clashes([pipeline]), *(each for table in pipeline.tables for each in _own_findings(table))]
+    if found:
+        raise MappingError(found)
+    return pipeline
+
+
+def load_all(folder: str | os.PathLike[str]) -> tuple[Pipeline, ...]:
+    """All pipelines of a folder (its *.yaml files), in the order of their file names, checked against one another."""
+    return load_files(files_in(folder))
+
+
+def files_in(folder: str | os.PathLike[str]) -> list[FilePath]:
+    """The mapping files of a folder: visible .yaml and .yml files, sorted."""
+    try:
+        entries = sorted(FilePath(folder).iterdir())
+    except OSError as error:
+        raise Usage(f"cannot read the folder: {error.strerror}", where=str(folder)) from error
+    return [entry for entry in entries if entry.suffix in SUFFIXES and not entry.name.startswith(".")]
+
+
+def load_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[Pipeline, ...]:
+    """Several files, checked one by one and against one another."""
+    pipelines: list[Pipeline] = []
+    found: list[Diagnostic] = []
+    for path in paths:
+        try:
+            pipelines.append(load(path))
+        except MappingError as error:
+            found += error.diagnostics
+    known = set(found)
+    found += [clash for clash in clashes(pipelines) if clash not in known]
+    if found:
+        raise MappingError(found)
+    return tuple(pipelines)
+
+
+def clashes(pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
+    """What is wrong only because of something written elsewhere: one name twice, one target table written twice."""
+    found: list[Diagnostic] = []
+    names: dict[str, Pipeline] = {}
+    tables: dict[tuple[str, model.QualifiedName], TableMapping] = {}
+    for pipeline in pipelines:
+        earlier = names.setdefault(pipeline.name, pipeline)
+        if earlier is not pipeline:
+            found.append(_twice(f"the pipeline name '{pipeline.name}'", _place(pipeline), _place(earlier)))
+        for table in pipeline.tables:
+            first = tables.setdefault((pipeline.target, table.to), table)
+            if first is not table:
+                here, there = table.finding("", "", ("to",)), first.finding("", "", ("to",))
+                found.append(_twice(f"the table {table.to} of target '{pipeline.target}'", here, there))
+    return found
+
+
+def _place(pipeline: Pipeline) -> Diagnostic:
+    assert pipeline.document is not None
+    return Diagnostic("", "", pipeline.document.file, pipeline.document.span(("pipeline",)))
+
+
+def _twice(what: str, here: Diagnostic, there: Diagnostic) -> Diagnostic:
+    return Diagnostic(
+        "written-twice",
+        f"{what} is already written at {there.where}",
+        here.file,
+        here.span,
+        notes=(Note("first", there.file, there.span),),
+    )
+
+
+def _read(path: FilePath) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Usage(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise Usage("the file is not UTF-8 text", where=str(path)) from error
+
+
+def _validated(document: Document) -> Pipeline:
+    try:
+        return Pipeline.model_validate(document.value).bind(document)
+    except ValidationError as errors:
+        # A list whose items are all wrong is "too short" to pydantic as well.
+        found = [error for error in errors.errors() if error["type"] != "too_short" or not error["input"]]
+        raise MappingError(_diagnostic(document, error) for error in found) from None
+
+
+def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
+    """What is wrong with one mapping whatever the source's schema is."""
+    if not table.source_name:
+        message, where = "no source is named for this table", "add 'source:' here or at the top"
+        yield table.finding("no-source", message, ("from",), help=where)
+    columns = table.columns
+    for name, spec in columns.named.items():
+        path: Path = ("columns", name, "sql")
+        for problem in syntax_problems(spec.sql) if spec.sql is not None else ():
+            within = (problem.start, problem.length)
+            yield table.finding(problem.code, problem.message, path, help=problem.help, within=within)
+    if columns.everything is not None:
+        below: Path = ("columns", model.EVERYTHING, "rename")
+        for name in columns.everything.rename:
+            if name in columns.everything.except_:
+                yield table.finding("bad-value", f"'{name}' is left out and renamed", (*below, name), key=True)
+        return
+    for place, name in enumerate(table.key or ()):
+        if name not in columns.named:
+            advice = did_you_mean(name, list(columns.named))
+            message = f"'{name}' is not a column of the target"
+            yield table.finding("unknown-key-column", message, ("key", place), help=advice)
+
+
+def _diagnostic(document: Document, error: ErrorDetails) -> Diagnostic:
+    """A pydantic error in the words and the place of the file."""
+    kind = error["type"]
+    path = _existing(document.value, error["loc"])
+    if kind == "extra_forbidden":
+        name = str(path[-1])
+        known = _keys_at(path[:-1])
+        return Diagnostic(
+            "unknown-key",
+            f"unknown key '{name}'",
+            document.file,
+            document.span(path, key=True),
+            did_you_mean(name, known),
+        )
+    if kind == "missing":
+        name = str(error["loc"][-1])
+        return Diagnostic("missing-key", f"'{name}:' is missing", document.file, _opening(document, path))
+    if kind in {"literal_error", "enum"}:
+        expected = str(error.get("ctx", {}).get("expected", ""))
+        choices = [part.strip("' ") for part in expected.replace(" or ", ", ").split(",")]
+        text = f"'{error['input']}' is not one of {', '.join(choices)}"
+        return Diagnostic(
+            "bad-value", text, document.file, document.span(path), did_you_mean(str(error["input"]), choices)
+        )
+    message = _TEXT_OF_TYPE.get(kind) or error["msg"][:1].lower() + error["msg"][1:]
+    return Diagnostic(kind.replace("_", "-"), message, document.file, document.span(path))
+
+
+def _opening(document: Document, path: Path) -> Span:
+    """Where a mapping begins: its key when it has one (the whole block would be underlined otherwise)."""
+    if path and isinstance(path[-1], str):
+        return document.span(path, key=True)
+    whole = document.span(path)
+    return Span(whole.line, whole.column, whole.line, whole.column + 1)
+
+
+def _existing(value: Any, loc: tuple[int | str, ...]) -> Path:
+    """The part of pydantic's location that exists in the file (it also names union branches and missing keys)."""
+    path: list[str | int] = []
+    for step in loc:
+        inside = step in value if isinstance(value, dict) else isinstance(value, list) and step in range(len(value))
+        if inside:
+            value = value[step]
+            path.append(step)
+    return tuple(path)
+
+
+def _keys_at(path: Path) -> list[str]:
+    """The keys that the language knows at a place."""
+    kind: type[BaseModel] = Pipeline
+    for step in path:
+        if isinstance(step, int):
+            continue
+        if kind is model.Columns:
+            kind = model.Star if step == model.EVERYTHING else model.ColumnSpec
+            continue
+        for name, field in kind.model_fields.items():
+            if (field.alias or name) == step:
+                kind = next(iter(_models_in(field.annotation)), kind)
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

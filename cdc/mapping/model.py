@@ -1,0 +1,274 @@
+"""What a pipeline file may say.
+
+These models are the language: their fields are its keys, their docstrings what an editor shows. They check shape only;
+names of columns meet a source's schema later, in compile.py. Everything is frozen.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from cdc.mapping.diagnostics import Diagnostic, SourceFile, Span
+from cdc.mapping.yaml import Document, Path
+from cdc.model import DeletePolicy
+
+EVERYTHING = "*"
+_WORD = r"[A-Za-z][A-Za-z0-9_-]*"
+_PART = r'(?:"(?:[^"]|"")+"|[^".\s]+)'
+_QUALIFIED = re.compile(rf"({_PART})\.({_PART})")
+
+
+class QualifiedName(NamedTuple):
+    """'schema.table' (PostgreSQL) or 'database.table' (MariaDB). A part with a dot stands in double quotes."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return ".".join(f'"{part}"' if "." in part or '"' in part else part for part in self)
+
+
+def _qualified(value: Any) -> QualifiedName:
+    match = _QUALIFIED.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("table_name", "a table is written schema.table (or database.table)")
+    return QualifiedName(*(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in match.groups()))
+
+
+TableName: TypeAlias = Annotated[
+    QualifiedName,
+    BeforeValidator(_qualified),
+    WithJsonSchema({"type": "string", "pattern": f"^{_QUALIFIED.pattern}$", "examples": ["public.customers"]}),
+]
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Word: TypeAlias = Annotated[str, Field(pattern=f"^{_WORD}$")]
+Constant: TypeAlias = Annotated[
+    str | bool | int | Decimal | None, WithJsonSchema({"type": ["string", "boolean", "number", "null"]})
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=False
+    )
+
+
+class Batch(_Part):
+    """How much is written in one target transaction: whichever limit is reached first."""
+
+    rows: int = Field(default=5000, ge=1, le=1_000_000)
+    """Most records of one batch."""
+    bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1 << 30)
+    """Most bytes of Kafka records in one batch."""
+    max_wait_ms: int = Field(default=200, ge=0, le=60_000)
+    """Longest wait for a batch to fill while records keep coming. An idle stream is written at once."""
+
+
+class Snapshot(_Part):
+    """What happens when a source repeats its snapshot (deletes made meanwhile are not in it)."""
+
+    repeat: Literal["ask", "sweep"] = "ask"
+    """`ask`: stop and tell; `sweep`: after the snapshot, remove the rows that it no longer showed."""
+
+
+class Parked(_Part):
+    """Limits for records that could not be applied and were set aside."""
+
+    max: int = Field(default=1000, ge=0)
+    """The pipeline stops when more than this many records are parked."""
+
+
+class Star(_Part):
+    """`'*'`: every column of the source table that the other entries do not take by name."""
+
+    except_: tuple[Name, ...] = Field(default=(), alias="except", strict=False)
+    """Source columns to leave out."""
+    rename: dict[Name, Name] = Field(default_factory=dict)
+    """source column: target column."""
+
+
+class ColumnSpec(_Part):
+    """One target column: a copied source column, a constant, or an SQL expression over the source's columns."""
+
+    copy_: Name | None = Field(default=None, alias="copy")
+    """The source column to copy. `name: full_name` is short for `name: {copy: full_name}`."""
+    value: Constant = None
+    """The same value for every row."""
+    sql: Name | None = None
+    """An expression in PostgreSQL's SQL over the source's columns: `lower(email)`."""
+    type: Name | None = None
+    """The column's type in the target, in its own SQL. Default: the target's type for the source's column."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"copy": value}
+        if value is None:
+            raise PydanticCustomError(
+                "column_empty", "say what the column holds: a source column, {value: …} or {sql: …}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ColumnSpec:
+        given = [name for name in ("copy_", "value", "sql") if name in self.model_fields_set]
+        if len(given) != 1 or (given != ["value"] and getattr(self, given[0]) is None):
+            raise PydanticCustomError("column_origin", "a column has exactly one of 'copy', 'value' and 'sql'")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler.resolve_ref_schema(handler(schema))
+        full["oneOf"] = [{"required": [origin]} for origin in ("copy", "value", "sql")]
+        short = {"type": "string", "description": "the source column to copy"}
+        return {"description": cls.__doc__ or "", "anyOf": [short, full]}
+
+
+class Columns(BaseModel):
+    """Target columns by name. `'*'` takes all remaining source columns; without it, only what is written here."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, ColumnSpec] = Field(init=False)
+
+    everything: Star | None = Field(default=None, alias="*")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if value == EVERYTHING:
+            return {EVERYTHING: {}}
+        if isinstance(value, dict):
+            if not value:
+                raise PydanticCustomError("columns_empty", "name at least one column, or leave 'columns' out for all")
+            if value.get(EVERYTHING, ...) is None:
+                return {**value, EVERYTHING: {}}
+        elif isinstance(value, str):
+            raise PydanticCustomError(
+                "columns_text", "'columns' is '*' or a list of target columns with what they hold"
+            )
+        return value
+
+    @property
+    def named(self) -> dict[str, ColumnSpec]:
+        """The entries written by name, in file order."""
+        return self.__pydantic_extra__ or {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler.resolve_ref_schema(handler(schema))
+        star = full["properties"][EVERYTHING]
+        full["properties"][EVERYTHING] = {"anyOf": [star, {"type": "null"}], "description": Star.__doc__}
+        return {"description": cls.__doc__ or "", "anyOf": [{"const": EVERYTHING}, full]}
+
+
+class TableMapping(_Part):
+    """One mapping: the change events of a source table become rows of a target table."""
+
+    from_: TableName = Field(alias="from")
+    """The source table: schema.table (PostgreSQL) or database.table (MariaDB)."""
+    to: TableName
+    """The target table: schema.table."""
+    source: Word | None = None
+    """The source (topic prefix) of this table; default: the pipeline's."""
+    key: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
+    """Target columns that identify a row. Default: the columns that copy the source table's key."""
+    columns: Columns = Field(default_factory=lambda: Columns.model_validate(EVERYTHING))
+    """What the target's columns hold. Default: all source columns under their own names."""
+    on_delete: DeletePolicy = Field(default=DeletePolicy.DELETE, strict=False)
+    """`delete` the target row, mark it (`soft`), or `ignore` deletes."""
+    soft_delete_column: Name = "is_deleted"
+    """The boolean column that `on_delete: soft` sets."""
+    on_truncate: Literal["apply", "ignore"] = "apply"
+    """What a TRUNCATE of the source table does to the target's rows."""
+
+    _pipeline: str = PrivateAttr(default="")
+    _default_source: str | None = PrivateAttr(default=None)
+    _document: Document | None = PrivateAttr(default=None)
+    _path: Path = PrivateAttr(default=())
+
+    @property
+    def id(self) -> str:
+        """'pipeline/target table': the stable name under which a target keeps this mapping's state."""
+        return f"{self._pipeline}/{self.to}"
+
+    @property
+    def source_name(self) -> str:
+        """The source (topic prefix) that this table's events come from; load.py made sure that there is one."""
+        return self.source or self._default_source or ""
+
+    def span(self, *path: str | int, key: bool = False) -> Span:
+        """The place of something of this mapping in its file, such as `span('columns', 'email', 'sql')`."""
+        return self._document.span((*self._path, *path), key=key) if self._document else Span(1, 1, 1, 1)
+
+    def finding(
+        self,
+        code: str,
+        message: str,
+        path: Path,
+        *,
+        help: str | None = None,
+        key: bool = False,
+        within: tuple[int, int] | None = None,
+        severity: Literal["error", "warning"] = "error",
+    ) -> Diagnostic:
+        """A diagnostic at `path` below this mapping; `within` = (start, length) inside the text that stands there."""
+        if self._document is None:
+            return Diagnostic(code, message, SourceFile("<mapping>", ""), Span(1, 1, 1, 1), help, severity)
+        full = (*self._path, *path)
+        span = self._document.place_in(full, *within) if within else self._document.span(full, key=key)
+        return Diagnostic(code, message, self._document.file, span, help, severity)
+
+
+class Pipeline(_Part):
+    """One file: the mappings that run together as one consumer group into one target."""
+
+    pipeline: Word
+    """The pipeline's name, unique among all files. State in the target is kept under it."""
+    description: str | None = None
+    """For people."""
+    source: Word | None = None
+    """The source (connector, topic prefix) of all tables that do not name their own."""
+    target: Word
+    """The connection to write to."""
+    client: Literal["kafka-python", "librdkafka"] = "kafka-python"
+    """The Kafka client. librdkafka reads several times faster and needs the extra of that name."""
+    batch: Batch = Batch()
+    """Limits of one write."""
+    snapshot: Snapshot = Snapshot()
+    """Repeated snapshots."""
+    parked: Parked = Parked()
+    """Records that were set aside."""
+    tables: tuple[TableMapping, ...] = Field(min_length=1, strict=False)
+    """The mappings."""
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    @property
+    def name(self) -> str:
+        return self.pipeline
+
+    @property
+    def file(self) -> str:
+        """The file's name, as it was given to `load`."""
+        return self._document.file.name if self._document else ""
+
+    @property
+    def document(self) -> Document | None:
+        return self._document
+
+    def bind(self, document: Document) -> Pipeline:
+        """Tell this pipeline and its mappings where they were written. Called once, by load.py."""
+        self._document = document
+        for index, table in enumerate(self.tables):
+            table._pipeline = self.pipeline
+            table._default_source = self.source
+            table._document = document
+            table._path = ("tables", index)
+        return self

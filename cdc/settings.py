@@ -1,0 +1,421 @@
+"""Connections: what connect-configs/connections.yaml says about Kafka, Kafka Connect, sources, targets.
+
+Values may hold references, which are looked up when the file is read:
+
+    ${env:NAME}  ${env:NAME:-value}   an environment variable, and what to take when it is not set
+    ${file:/path:key}                 a line `key=value` of a properties file; a path is relative to connections.yaml
+    ${stack:postgres.port}            the stack of `cdc stack`, at $CDC_STACK_HOME (default .stack); see `STACK_KEYS`
+
+Secrets must be references. They are looked up as late as they are used, and everything that shows settings (repr,
+errors, -o json) shows the reference. An entry whose references can't be looked up is an error only when it is used: who
+tests a mapping needs no password. Everything that is wrong in the file itself is an error at once, a `Usage` with
+file:line:column.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, SecretStr, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from cdc import yamlfile
+from cdc.errors import Usage
+from cdc.yamlfile import Document, ValuePath
+
+DEFAULT_PATH = Path("connect-configs/connections.yaml")
+STACK_HOME_VARIABLE = "CDC_STACK_HOME"
+STACK_KEYS = (
+    "kafka",  # host:port
+    "connect",  # URL
+    "home",
+    "secrets",  # properties file with postgres.password and mariadb.password
+    *(f"{server}.{part}" for server in ("postgres", "mariadb") for part in ("host", "port", "user", "password")),
+)
+_STACK_HOST = "127.0.0.1"
+_STACK_USERS = {"postgres": "postgres", "mariadb": "root"}
+_SECRET_KEYS = frozenset({"password"})
+_REFERENCE = re.compile(r"\$\{([a-z]+):([^${}]*)\}")
+
+SourceKind = Literal["postgresql", "mariadb"]
+
+
+class Secret:
+    """A secret by reference. Shows itself as its reference; `resolve` looks it up, each time anew, so that a rotated
+    password is used by the next connection."""
+
+    def __init__(self, reference: str, lookup: Callable[[], str]) -> None:
+        self.reference = reference
+        self._lookup = lookup
+
+    def resolve(self) -> SecretStr:
+        """Raises `Usage` (naming the reference and its place) when it leads nowhere."""
+        return SecretStr(self._lookup())
+
+    def __repr__(self) -> str:
+        return f"Secret({self.reference!r})"
+
+    def __str__(self) -> str:
+        return self.reference
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reference == self.reference
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+    @classmethod
+    def of(cls, value: str, name: str = "***") -> Secret:
+        """A secret that a program holds already (tests, generated passwords); `name` is shown in its place."""
+        return cls(name, lambda: value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        as_reference = core_schema.plain_serializer_function_ser_schema(str)
+        return core_schema.is_instance_schema(cls, serialization=as_reference)
+
+
+class References:
+    """Looks references up: in the environment, in properties files (relative to `folder`) and in the local stack."""
+
+    def __init__(self, folder: Path = Path(), environ: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._environ = os.environ if environ is None else environ
+
+    def fill(self, text: str, also: Mapping[str, Callable[[str], str]] | None = None) -> str:
+        """`text` with every reference replaced. Raises `Usage` without `where`: the caller knows the place."""
+        providers = {"env": self._env, "file": self._file, "stack": self._stack, **(also or {})}
+
+        def one(match: re.Match[str]) -> str:
+            provider = providers.get(match[1])
+            if provider is None:
+                raise Usage(f"there is no reference {match[0]}", hint=f"known here: {', '.join(providers)}")
+            return provider(match[2])
+
+        return _REFERENCE.sub(one, text)
+
+    def fill_only(self, text: str, providers: Mapping[str, Callable[[str], str]]) -> str:
+        """`text` with the references of `stack` and of `providers` replaced and all others kept as they are: those
+        are for Kafka Connect's worker. An inner one may stand in an outer: `${file:${stack:secrets}:key}`."""
+        known = {"stack": self._stack, **providers}
+        return _REFERENCE.sub(lambda m: known[m[1]](m[2]) if m[1] in known else m[0], text)
+
+    def _env(self, text: str) -> str:
+        name, has_default, default = text.partition(":-")
+        value = self._environ.get(name, default if has_default else None)
+        if value is None:
+            raise Usage(f"the environment variable {name} is not set", hint=f"export {name}=…, or ${{env:{name}:-…}}")
+        return value
+
+    def _file(self, text: str) -> str:
+        name, _, key = text.rpartition(":")
+        path = self._folder / name
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Usage(f"cannot read ${{file:{text}}}: {type(error).__name__} on {path}") from error
+        for line in lines:
+            found, equals, value = line.partition("=")
+            if equals and found.strip() == key and not line.lstrip().startswith(("#", "!")):
+                return value.strip()
+        raise Usage(f"${{file:{text}}}: the file has no line {key}=…", hint=f"add it to {path}")
+
+    def _stack(self, key: str) -> str:
+        """stack.json is cdc/stack's file; this knows as much of it as a client of the stack needs."""
+        if key not in STACK_KEYS:
+            raise Usage(f"there is no ${{stack:{key}}}", hint=f"known here: {', '.join(STACK_KEYS)}")
+        home = Path(self._environ.get(STACK_HOME_VARIABLE, ".stack")).absolute()
+        if key == "home":
+            return str(home)
+        if key == "secrets":
+            return str(home / "secrets.properties")
+        try:
+            choices = json.loads((home / "stack.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            hint = f"cdc stack up, or {STACK_HOME_VARIABLE}=<its home>"
+            raise Usage(f"${{stack:{key}}}: there is no local stack in {home}", hint=hint) from error
+        part, _, what = key.partition(".")
+        address = f"{_STACK_HOST}:{choices['ports'][part]}"
+        if part in _STACK_USERS:
+            port = str(choices["ports"][part])
+            values = {"host": _STACK_HOST, "port": port, "user": _STACK_USERS[part]}
+            return values.get(what) or str(choices[f"{part}_password"])
+        return f"http://{address}" if part == "connect" else address
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Tls(_Model):
+    """TLS of a connection. The modes are libpq's: `require` encrypts, `verify-ca` and `verify-full` also check the
+    server's certificate (against `ca`, a PEM file, else the system's) and its name. `certificate`/`key`: a client's."""
+
+    mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class Sasl(_Model):
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    user: str
+    password: Secret
+
+
+class KafkaSettings(_Model):
+    """`bootstrap`: host:port, several with commas. With `tls`, `sasl` or both the protocol is SSL, SASL_…"""
+
+    bootstrap: str
+    tls: Tls | None = None
+    sasl: Sasl | None = None
+
+    @property
+    def protocol(self) -> str:
+        encrypted = self.tls is not None and self.tls.mode != "disable"
+        if self.sasl is not None:
+            return "SASL_SSL" if encrypted else "SASL_PLAINTEXT"
+        return "SSL" if encrypted else "PLAINTEXT"
+
+
+class Account(_Model):
+    user: str
+    password: Secret | None = None
+
+
+class ConnectSettings(_Model):
+    """Kafka Connect's REST interface. `account`: HTTP basic authentication."""
+
+    url: Annotated[str, Field(pattern="^https?://")]
+    account: Account | None = None
+    tls: Tls | None = None
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+
+
+class DatabaseSettings(_Model):
+    """A database and the account to reach it with. `admin`: an account that may create roles and databases; only
+    `cdc demo prepare` uses it."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+    user: str
+    password: Secret | None = None
+    tls: Tls | None = None
+    connect_timeout_s: int = Field(default=10, ge=1, le=300)
+    admin: Account | None = None
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class SourceSettings(DatabaseSettings):
+    """A captured database. `name` and the connector's name are its key in the file; `connector` is the connector's
+    JSON, relative to connections.yaml (default <name>.json). PostgreSQL has exactly one database."""
+
+    name: str
+    kind: SourceKind
+    databases: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(alias="database", min_length=1)]
+    connector: Path
+
+    @property
+    def database(self) -> str:
+        return self.databases[0]
+
+    @property
+    def where(self) -> str:
+        return f"source {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+class TargetSettings(DatabaseSettings):
+    """A database that pipelines write to. `session`: server parameters set on every connection of ours
+    (`synchronous_commit: "off"`, `work_mem: 64MB`)."""
+
+    name: str
+    kind: Literal["postgresql"]
+    database: str
+    application_name: str = "cdc"
+    session: dict[str, str] = {}
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+class _Control(_Model):
+    target: str
+
+
+_M = TypeVar("_M", bound=_Model)
+_SECTIONS = ("kafka", "connect", "sources", "targets", "control")
+
+
+class Settings:
+    """connections.yaml, read and checked. Entries are handed out by name; unknown names are `Usage`."""
+
+    def __init__(self, document: Document, references: References) -> None:
+        self.references = references
+        self._document = document
+        self._folder = Path(document.name).parent
+        self._late: dict[ValuePath, Usage] = {}
+        sections = self._mapping(())
+        for word in sections:
+            if word not in _SECTIONS:
+                raise self._wrong(f"unknown section '{word}'", (word,), f"known here: {', '.join(_SECTIONS)}")
+        self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
+        self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
+        self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
+        self._targets = {
+            name: self._entry(TargetSettings, ("targets", name), name=name) for name in self._mapping(("targets",))
+        }
+        self._control = self._entry(_Control, ("control",)) if "control" in sections else None
+
+    @property
+    def name(self) -> str:
+        """The file's name as it was given."""
+        return self._document.name
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(self._sources)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self._targets)
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        return self._found(self._kafka, ("kafka",), ())
+
+    @property
+    def connect(self) -> ConnectSettings:
+        return self._found(self._connect, ("connect",), ())
+
+    def source(self, name: str) -> SourceSettings:
+        return self._found(self._sources.get(name), ("sources", name), self.sources)
+
+    def target(self, name: str) -> TargetSettings:
+        return self._found(self._targets.get(name), ("targets", name), self.targets)
+
+    @property
+    def control(self) -> TargetSettings:
+        """The database that keeps what belongs to no single target: `control: {target: NAME}`, or the only target."""
+        if self._control is not None:
+            return self.target(self._control.target)
+        if len(self._targets) != 1:
+            names = ", ".join(self.targets) or "none"
+            raise self._wrong(
+                f"which target keeps the control tables? There is not exactly one ({names})", (), "control: {target: …}"
+            )
+        return self.target(self.targets[0])
+
+    def describe(self) -> dict[str, Any]:
+        """All that could be read as plain JSON data. Secrets show as their references."""
+
+        def plain(model: _Model | None) -> Any:
+            return None if model is None else model.model_dump(mode="json", exclude_none=True)
+
+        return {
+            "kafka": plain(self._kafka),
+            "connect": plain(self._connect),
+            "sources": {name: plain(each) for name, each in self._sources.items()},
+            "targets": {name: plain(each) for name, each in self._targets.items()},
+        }
+
+    def _source(self, name: str) -> SourceSettings | None:
+        raw = self._mapping(("sources", name))
+        found = self._entry(
+            SourceSettings, ("sources", name), name=name, connector=self._folder / raw.get("connector", f"{name}.json")
+        )
+        if found is not None and found.kind == "postgresql" and len(found.databases) != 1:
+            path = ("sources", name, "database")
+            raise self._wrong("a PostgreSQL connector captures one database", path, "make one source for each")
+        return found
+
+    def _entry(self, model: type[_M], path: ValuePath, **given: Any) -> _M | None:
+        """The checked entry; None when a reference in it can't be looked up now (kept in `_late` for who asks)."""
+        raw = self._mapping(path)
+        for word in raw.keys() & (given.keys() - {"connector"}):
+            raise self._wrong(f"unknown key '{word}'", (*path, word))
+        try:
+            filled = {key: self._filled(value, (*path, key)) for key, value in raw.items()}
+        except _NotFoundError as error:
+            self._late[path] = error.usage
+            return None
+        try:
+            return model.model_validate({**filled, **given})
+        except ValidationError as error:
+            raise self._invalid(error, path) from None
+
+    def _filled(self, value: Any, path: ValuePath) -> Any:
+        """`value` with references replaced, except those of secrets, which become `Secret`s."""
+        if isinstance(value, dict):
+            return {key: self._filled(each, (*path, key)) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._filled(each, (*path, index)) for index, each in enumerate(value)]
+        if path[-1] in _SECRET_KEYS and value is not None:
+            return self._secret(value, path)
+        return self._fill(value, path) if isinstance(value, str) else value
+
+    def _secret(self, value: Any, path: ValuePath) -> Secret:
+        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+            hint = "${env:NAME} or ${file:/path:key}"
+            raise self._wrong(f"'{path[-1]}' must be a reference, so that no secret is in the file", path, hint)
+
+        def lookup() -> str:
+            try:
+                return self._fill(value, path)
+            except _NotFoundError as error:
+                raise error.usage from None
+
+        return Secret(re.sub(r":-[^}]*", ":-***", value), lookup)
+
+    def _fill(self, text: str, path: ValuePath) -> str:
+        try:
+            return self.references.fill(text)
+        except Usage as error:
+            raise _NotFoundError(self._wrong(error.what, path, error.hint)) from error
+
+    def _mapping(self, path: ValuePath) -> dict[str, Any]:
+        value = self._document.data
+        for step in path:
+            value = (value or {}).get(step)
+        if value is not None and not isinstance(value, dict):
+            raise self._wrong("a mapping (key: value) is wanted here", path)
+        return value or {}
+
+    def _found(self, entry: _M | None, path: ValuePath, known: tuple[str, ...]) -> _M:
+        if entry is not None:
+            return entry
+        if path in self._late:
+            raise self._late[path]
+        hint = f"known there: {', '.join(known)}" if known else f"add '{path[0]}:' to it"
+        raise Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
+
+    def _invalid(self, error: ValidationError, path: ValuePath) -> Usage:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        below = (*path, *first["loc"])
+        name = ".".join(str(step) for step in below)
+        what = f"unknown key '{name}'" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+        return self._wrong(what, below)
+
+    def _wrong(self, what: str, path: ValuePath, hint: str | None = None) -> Usage:
+        return Usage(what, where=self._document.where(path), hint=hint)
+
+
+class _NotFoundError(Exception):
+    """A reference leads nowhere; not wrong as long as nobody needs it."""
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__(usage.what)
+        self.usage = usage
+
+
+def load(path: Path = DEFAULT_PATH, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in the file. `environ`: for references, the process's environment by default."""
+    return Settings(yamlfile.read(path), References(path.parent, environ))
