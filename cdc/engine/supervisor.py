@@ -154,12 +154,8 @@ def work(spec: WorkerSpec, parent: int) -> None:
         _log.error("the worker could not start", error=error.what, where=error.where, hint=error.hint)
         sys.exit(NEEDS_A_PERSON)
 
-    def on_term(number: int, frame: object) -> None:
-        if worker.stopping:
-            os._exit(NEEDS_A_PERSON)
-        worker.stop()
-
-    signal.signal(signal.SIGTERM, on_term)
+    # One or many: a signal to a whole group reaches workers twice. It is the supervisor that kills at the second.
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
     worker.orphaned = lambda: os.getppid() != parent
     # Rows are many, short-lived and free of cycles: the collector would walk them for nothing.
     gc.freeze()

@@ -105,7 +105,7 @@ def _parse(text: str) -> exp.Expr:
     try:
         trees = _DIALECT.parser().parse(tokens, text)
     except (SqlglotError, RecursionError) as error:
-        raise ExpressionError([_syntax(error, text)]) from None
+        raise ExpressionError([_syntax(error, text, tokens)]) from None
     if len(trees) != 1 or trees[0] is None:
         raise ExpressionError([Problem("sql-syntax", "one expression is wanted here", 0, len(text))])
     return trees[0]
@@ -160,18 +160,17 @@ def _quoted(token: Token) -> bool:
     return token.token_type is TokenType.STRING
 
 
-def _syntax(error: Exception, text: str) -> Problem:
+def _syntax(error: Exception, text: str, tokens: list[Token]) -> Problem:
     details = getattr(error, "errors", None)
     if not details:
         return Problem("sql-syntax", _plain(error), 0, len(text))
     first = details[0]
-    highlight = str(first.get("highlight") or "")
-    # sqlglot's column is the end of the token in its line.
-    lines = text.split("\n")
-    line = int(first.get("line") or 1)
-    start = sum(len(each) + 1 for each in lines[: line - 1]) + int(first.get("col") or 1) - max(1, len(highlight))
     message = str(first.get("description") or "not an expression").split(" for <class")[0]
-    return Problem("sql-syntax", message[:1].lower() + message[1:], max(0, start), max(1, len(highlight)))
+    message = message[:1].lower() + message[1:]
+    for token in tokens:
+        if (token.line, token.col) == (first.get("line"), first.get("col")):
+            return Problem("sql-syntax", message, token.start, token.end - token.start + 1)
+    return Problem("sql-syntax", message, 0, len(text))
 
 
 def _plain(error: Exception) -> str:

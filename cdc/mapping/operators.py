@@ -102,6 +102,10 @@ class Operators(Checking):
         self._only(tree, "this", "expressions")
         self._unchained(tree, tree.this)
         type_, (value, *items) = self._alike(tree, [tree.this, *tree.expressions], ordered=False)
+        equal = comparison("=", type_)
+        constants = [item.value for item in items if item.call is None and item.value is not None]
+        if value.call is None and value.value is not None and any(equal(value.value, each) for each in constants):
+            return Node(BOOLEAN, None, True)  # PostgreSQL does not evaluate the others either
         if type_ != NUMERIC and value.call is not None and all(item.call is None for item in items):
             known = frozenset(item.value for item in items if item.value is not None)
             return lazy(

@@ -257,10 +257,11 @@ class Decoder:
 
     def _header_key(self, raw: RawRecord, plan: Plan, content: bytes) -> tuple[Value, ...]:
         try:
-            return plan.decode_key(bytes(_decode_document(content).payload))
+            # Connect's default header converter (SimpleHeaderConverter) writes the struct as JSON without a schema
+            return plan.decode_key(bytes(_decode_document(content).payload) or content)
         except (msgspec.MsgspecError, ValueError, Inexact) as error:
             raise Terminal(
-                "the header with the other half of a key change is not JSON with a schema",
+                "the header with the other half of a key change cannot be read",
                 where=raw.where,
                 hint="set header.converter=org.apache.kafka.connect.json.JsonConverter in the connector's config",
             ) from error

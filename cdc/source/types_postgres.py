@@ -285,12 +285,12 @@ def resolve(field: Field) -> Resolved:
     native = field.native
     found = entry(native)
     if found is None:
-        found = BY_NAME[_base(field)]
-        native = native or found.natives[0]
+        base = _base(field)
+        found, native = BY_NAME[base], native or base
     wire = wire_of(found, field)
     if found.kind is Kind.ARRAY:
         item = element(field).type if wire is not REFUSED else None
-        return Resolved(ColumnType(Kind.ARRAY, native or f"_{item.native if item else ''}", element=item), wire)
+        return Resolved(ColumnType(Kind.ARRAY, field.native or f"_{item.native if item else ''}", element=item), wire)
     length, scale = _modifiers(found.kind, field)
     return Resolved(ColumnType(found.kind, native, length, scale), wire)
 
@@ -300,10 +300,11 @@ def element(field: Field) -> Resolved:
     assert field.element is not None
     item = field.element
     name = field.native.removeprefix("_")
-    known = BY_NAME.get(name) or BY_NAME[_base(item)]
+    base = name if name in BY_NAME else _base(item)
+    known = BY_NAME[base]
     if known.refused:
         raise Terminal(f"column {field.name}: elements of type {name} cannot be carried exactly")
-    return Resolved(ColumnType(known.kind, name or known.natives[0]), wire_of(known, item))
+    return Resolved(ColumnType(known.kind, name or base), wire_of(known, item))
 
 
 def _base(field: Field) -> str:

@@ -264,9 +264,14 @@ def test_committed_offsets_are_only_shown(opened: Callable[..., Consumer], kafka
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_broker_that_does_not_answer_is_named(client: Client) -> None:
+    _ask_nobody(client)
+    gc.collect()  # kafka-python leaves sockets of refused connections unclosed, which warns when they go
+
+
+def _ask_nobody(client: Client) -> None:
     options = ConsumerOptions(request_timeout_s=1, unreachable_after_s=0)
     consumer = open_consumer(client, KafkaConnection("127.0.0.1:1"), options)
-    with pytest.raises(Transient, match=r"127\.0\.0\.1:1") as caught:
+    with pytest.raises(Transient) as caught:
         consumer.topic_ids(["t"])
     assert caught.value.where == "127.0.0.1:1"
 
@@ -277,5 +282,3 @@ def test_a_broker_that_does_not_answer_is_named(client: Client) -> None:
     with pytest.raises(Transient):
         subscribe_and_poll()
     consumer.close()
-    del consumer, caught, subscribe_and_poll
-    gc.collect()  # kafka-python leaves sockets of refused connections unclosed, which warns when they go

@@ -55,32 +55,37 @@ class Arrivals:
     database: Database
     rows: dict[tuple[str, str, str], ChangeEvent | PoisonRecord]
 
+    def rows_of(self, case: Case) -> list[ChangeEvent | PoisonRecord]:
+        return [row for (sql, _, _), row in self.rows.items() if sql == case.type]
+
 
 @pytest.fixture(scope="module")
 def arrivals(stack: Stack) -> Iterator[Arrivals]:
     """One table a case, each value once before the snapshot and once after, all through one connector."""
-    with new_postgres_database(stack.endpoints.postgres) as database:
-        with psycopg.connect(database.dsn, autocommit=True) as connection:
-            for extension in EXTENSIONS:
-                connection.execute(f"CREATE EXTENSION {extension}")
-            for statement in TYPES:
-                connection.execute(statement)
-            connection.execute("CREATE TABLE ready (id integer PRIMARY KEY)")
-            connection.execute("INSERT INTO ready VALUES (1)")
+    with (
+        new_postgres_database(stack.endpoints.postgres) as database,
+        psycopg.connect(database.dsn, autocommit=True) as connection,
+    ):
+        for extension in EXTENSIONS:
+            connection.execute(f"CREATE EXTENSION {extension}")
+        for statement in TYPES:
+            connection.execute(statement)
+        connection.execute("CREATE TABLE ready (id integer PRIMARY KEY)")
+        connection.execute("INSERT INTO ready VALUES (1)")
+        for number, case in enumerate(CASES):
+            connection.execute(f"CREATE TABLE t{number} (id integer PRIMARY KEY, v {case.type})")
+            _insert(connection, number, case, 0)
+        with captured(stack, database) as running:
+            running.records("public.ready", 1)
+            for number in range(len(CASES)):
+                running.records(f"public.t{number}", 1)
             for number, case in enumerate(CASES):
-                connection.execute(f"CREATE TABLE t{number} (id integer PRIMARY KEY, v {case.type})")
-                _insert(connection, number, case, 0)
-            with captured(stack, database) as running:
-                running.records("public.ready", 1)
-                for number in range(len(CASES)):
-                    running.records(f"public.t{number}", 1)
-                for number, case in enumerate(CASES):
-                    _insert(connection, number, case, 1000)
-                rows: dict[tuple[str, str, str], ChangeEvent | PoisonRecord] = {}
-                for number, case in enumerate(CASES):
-                    records = running.records(f"public.t{number}", 2 * (len(case.values) + 1))
-                    rows |= _decoded(case, records)
-                yield Arrivals(database, rows)
+                _insert(connection, number, case, 1000)
+            rows: dict[tuple[str, str, str], ChangeEvent | PoisonRecord] = {}
+            for number, case in enumerate(CASES):
+                records = running.records(f"public.t{number}", 2 * (len(case.values) + 1))
+                rows |= _decoded(case, records)
+            yield Arrivals(database, rows)
 
 
 def _insert(connection: psycopg.Connection[object], number: int, case: Case, start: int) -> None:
@@ -101,8 +106,7 @@ def _decoded(case: Case, records: list[RawRecord]) -> dict[tuple[str, str, str],
             key = event.after[0]
         except PoisonRecord as error:
             result = error
-            assert error.key is not None
-            key = error.key[0]
+            key = (error.key or (None,))[0]
         found[case.type, texts[key % 1000], "streamed" if key >= 1000 else "read"] = result
     return found
 
@@ -132,6 +136,8 @@ def test_every_value_arrives_exactly(arrivals: Arrivals, case: Case, way: str) -
         column = result.schema.columns[1].type
         rows.append((start + index, result.after[1]))
     assert column is not None
+    types = {one.schema.columns[1] for one in arrivals.rows_of(case) if isinstance(one, ChangeEvent)}
+    assert len(types) == 1, "snapshot and stream must agree on the column's type"
     assert refusal(column, "postgresql") is None
     target = case.target or sql_type(column)
     build = copy_line_builder([TargetColumn("id", INTEGER), TargetColumn("v", column, target)])
