@@ -137,6 +137,12 @@ class Position(NamedTuple):
     minor: int
     row: int = 0
 
+    @property
+    def place(self) -> Position:
+        """The place in the log without its major part: the same for both halves of a key change, which may stand in
+        different partitions and, in the first transaction after a snapshot, get different major parts there."""
+        return self._replace(major=0)
+
     def pack(self) -> bytes:
         """22 bytes whose order as bytes is the order of positions: how targets store and compare it."""
         return _PACKED.pack(*self)

@@ -37,7 +37,7 @@ def retrying(
     retry = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(retry_on),
         stop=tenacity.stop_after_delay(for_seconds),
-        wait=tenacity.wait_exponential_jitter(initial=first_wait, max=max_wait, jitter=first_wait),
+        wait=tenacity.wait_exponential(multiplier=first_wait, max=max_wait) + tenacity.wait_random(0, first_wait),
         before_sleep=_log_retry,
         reraise=True,
         **options,  # type: ignore[arg-type]

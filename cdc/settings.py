@@ -266,7 +266,8 @@ class Settings:
         sections = self._mapping(())
         for word in sections:
             if word not in _SECTIONS:
-                raise self._wrong(f"unknown section '{word}'", (word,), f"known here: {', '.join(_SECTIONS)}")
+                hint = f"known here: {', '.join(_SECTIONS)}"
+                raise self._wrong(f"unknown section '{word}'", (word,), hint, key=True)
         self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
         self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
         self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
@@ -341,7 +342,7 @@ class Settings:
         """The checked entry; None when a reference in it can't be looked up now (kept in `_late` for who asks)."""
         raw = self._mapping(path)
         for word in raw.keys() & (given.keys() - {"connector"}):
-            raise self._wrong(f"unknown key '{word}'", (*path, word))
+            raise self._wrong(f"unknown key '{word}'", (*path, word), key=True)
         try:
             filled = {key: self._filled(value, (*path, key)) for key, value in raw.items()}
         except _NotFoundError as error:
@@ -398,14 +399,17 @@ class Settings:
         raise Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
 
     def _invalid(self, error: ValidationError, path: ValuePath) -> Usage:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        # A misspelt key is two errors, unknown and missing; the unknown one has the place.
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         below = (*path, *first["loc"])
         name = ".".join(str(step) for step in below)
-        what = f"unknown key '{name}'" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
-        return self._wrong(what, below)
+        if first["type"] == "extra_forbidden":
+            return self._wrong(f"unknown key '{name}'", below, key=True)
+        return self._wrong(f"{name}: {first['msg']}", below)
 
-    def _wrong(self, what: str, path: ValuePath, hint: str | None = None) -> Usage:
-        return Usage(what, where=self._document.where(path), hint=hint)
+    def _wrong(self, what: str, path: ValuePath, hint: str | None = None, *, key: bool = False) -> Usage:
+        return Usage(what, where=self._document.where(path, key=key), hint=hint)
 
 
 class _NotFoundError(Exception):

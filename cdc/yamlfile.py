@@ -44,16 +44,20 @@ class Document:
     name: str
     data: Any
     _marks: dict[ValuePath, tuple[int, int]] = field(repr=False)
+    _keys: dict[ValuePath, tuple[int, int]] = field(repr=False)
 
-    def mark(self, path: ValuePath) -> tuple[int, int]:
-        """Line and column, from 1, of the value at `path`, or of the nearest thing above it that exists."""
+    def mark(self, path: ValuePath, *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the value at `path` (of its key, with `key`), or of the nearest thing above it
+        that exists."""
+        if key and path in self._keys:
+            return self._keys[path]
         while path and path not in self._marks:
             path = path[:-1]
         return self._marks.get(path, (1, 1))
 
-    def where(self, path: ValuePath = ()) -> str:
-        """file:line:column of the value at `path`, for errors."""
-        line, column = self.mark(path)
+    def where(self, path: ValuePath = (), *, key: bool = False) -> str:
+        """file:line:column of the value at `path` (of its key), for errors."""
+        line, column = self.mark(path, key=key)
         return f"{self.name}:{line}:{column}"
 
 
@@ -72,18 +76,19 @@ def parse(text: str, name: str) -> Document:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise _syntax(error, text, name) from error
-    marks: dict[ValuePath, tuple[int, int]] = {}
-    data = None if node is None else _Builder(name, marks).value(node, ())
-    return Document(name, data, marks)
+    builder = _Builder(name)
+    data = None if node is None else builder.value(node, ())
+    return Document(name, data, builder.marks, builder.keys)
 
 
 class _Builder:
-    def __init__(self, name: str, marks: dict[ValuePath, tuple[int, int]]) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._marks = marks
+        self.marks: dict[ValuePath, tuple[int, int]] = {}
+        self.keys: dict[ValuePath, tuple[int, int]] = {}
 
     def value(self, node: Any, path: ValuePath) -> Any:
-        self._marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.marks[path] = _place(node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -97,8 +102,9 @@ class _Builder:
                 raise self._error("a key must be a word", key_node)
             key = str(key_node.value)
             if key in result:
-                first = self._marks[(*path, key)][0]
+                first = self.keys[(*path, key)][0]
                 raise self._error(f"'{key}' is written twice, first in line {first}", key_node)
+            self.keys[(*path, key)] = _place(key_node)
             result[key] = self.value(value_node, (*path, key))
         return result
 
@@ -119,8 +125,12 @@ class _Builder:
                 raise self._error(f"the tag {node.tag} is not used here", node)
 
     def _error(self, what: str, node: Any) -> Usage:
-        mark = node.start_mark
-        return Usage(what, where=f"{self._name}:{mark.line + 1}:{mark.column + 1}")
+        line, column = _place(node)
+        return Usage(what, where=f"{self._name}:{line}:{column}")
+
+
+def _place(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _syntax(error: yaml.YAMLError, text: str, name: str) -> Usage:

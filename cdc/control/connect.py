@@ -22,6 +22,8 @@ from cdc.settings import ConnectSettings
 
 RETRY_FOR_S = 60.0
 """How long a worker may be away, or a rebalance last (409), before a call fails. A restarting worker takes 10-30 s."""
+SERVER_ERROR_FOR_S = 10.0
+"""How long a 500 is asked again. A worker says it while it starts, but also for good: a secret it cannot look up."""
 POLL_S = 0.2
 """How often a state is asked for while waiting for it."""
 PATIENCE_S = 10.0
@@ -153,6 +155,11 @@ class Connect:
 
     def names(self) -> list[str]:
         return msgspec.convert(self._call("GET", "/connectors"), list[str])
+
+    def configs(self) -> dict[str, Config]:
+        """Every connector's configuration, as it was put."""
+        found = self._call("GET", "/connectors?expand=info")
+        return {name: msgspec.convert(each["info"]["config"], Config) for name, each in found.items()}
 
     def statuses(self) -> dict[str, ConnectorStatus]:
         """Every connector with its tasks."""
@@ -286,8 +293,17 @@ class Connect:
     # -- HTTP ----------------------------------------------------------------------------------------------------
 
     def _call(self, method: str, path: str, body: Any = None, *, gone_is_fine: bool = False) -> Any:
+        failing: float | None = None
+
         def once() -> Any:
-            return self._once(method, path, body, gone_is_fine)
+            nonlocal failing
+            try:
+                return self._once(method, path, body, gone_is_fine)
+            except _ServerError as error:
+                failing = self._clock() if failing is None else failing
+                if self._clock() - failing < SERVER_ERROR_FOR_S:
+                    raise
+                raise Terminal(error.what, where=error.where, hint="the worker's log says more") from error
 
         return retrying(once, for_seconds=self._retry_for_s, max_wait=2.0, sleep=self._sleep)
 
@@ -307,6 +323,10 @@ class Connect:
         raise _refusal(answer, where)
 
 
+class _ServerError(Transient):
+    """A 500: transient only for a while."""
+
+
 def _refusal(answer: httpx.Response, where: str) -> CdcError:
     try:
         text = str(answer.json()["message"]).strip()
@@ -316,8 +336,8 @@ def _refusal(answer: httpx.Response, where: str) -> CdcError:
     if code == httpx.codes.CONFLICT:
         return Transient(f"Kafka Connect is rebalancing: {text}", where=where)
     if answer.is_server_error:
-        # A task's or connector's own error comes as a 500 as well; asking again does no harm.
-        return Transient(f"Kafka Connect answers {code}: {meaning(text) or text}", where=where)
+        error = _ServerError if code == httpx.codes.INTERNAL_SERVER_ERROR else Transient
+        return error(f"Kafka Connect answers {code}: {meaning(text) or text}", where=where)
     if code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         return Terminal(f"Kafka Connect lets us not in ({code})", where=where, hint="check connect.account")
     hint = "cdc source list shows the connectors there are" if code == httpx.codes.NOT_FOUND else None

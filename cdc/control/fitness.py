@@ -29,10 +29,11 @@ _MARIADB_VARIABLES = {
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 
-def check_database(database: SourceDatabase, config: Mapping[str, str]) -> list[Finding]:
-    """Everything that is unfit in the database for this connector; errors first."""
+def check_database(database: SourceDatabase, config: Mapping[str, str], *, captured_now: bool) -> list[Finding]:
+    """Everything that is unfit in the database for this connector; errors first. `captured_now`: the connector exists
+    already, so its slot may well be in use."""
     if isinstance(database, PostgresSource):
-        found = _postgres_server(database, config)
+        found = _postgres_server(database, config, captured_now)
         namespaces = _schemas(database)
     else:
         assert isinstance(database, MariadbSource)
@@ -139,16 +140,14 @@ def _publication(database: PostgresSource, config: Mapping[str, str], tables: Se
     return found
 
 
-def _postgres_server(database: PostgresSource, config: Mapping[str, str]) -> list[Finding]:
+def _postgres_server(database: PostgresSource, config: Mapping[str, str], captured_now: bool) -> list[Finding]:
     where = database.settings.where
     row = database.connection.execute(
-        "SELECT current_setting('wal_level'), rolreplication OR rolsuper, current_user,"
-        " (SELECT active FROM pg_replication_slots WHERE slot_name = %s AND database <> current_database())"
-        " FROM pg_roles WHERE rolname = current_user",
-        (config.get("slot.name", "debezium"),),
+        "SELECT current_setting('wal_level'), rolreplication OR rolsuper, current_user"
+        " FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     assert row is not None
-    wal_level, may_replicate, role, foreign_slot = row
+    wal_level, may_replicate, role = row
     found = []
     if wal_level != "logical":
         fix = "ALTER SYSTEM SET wal_level = logical; -- and restart the server"
@@ -156,12 +155,30 @@ def _postgres_server(database: PostgresSource, config: Mapping[str, str]) -> lis
     if not may_replicate:
         fix = f"ALTER ROLE {postgres.quote(role)} REPLICATION;"
         found.append(_finding("replication", where, f"role {role} may not replicate", "it cannot read a slot", fix))
-    if foreign_slot is not None:
-        why = "slots belong to one database and serve one reader"
-        fix = f'"slot.name": "cdc_{database.settings.name}",'
-        what = f"slot {config.get('slot.name')} belongs to another database"
-        found.append(_finding("slot-taken", where, what, why, fix))
-    return found
+    return found + _slot(database, config.get("slot.name", "debezium"), captured_now)
+
+
+def _slot(database: PostgresSource, name: str, captured_now: bool) -> list[Finding]:
+    """A slot of this name that this connector could not use."""
+    row = database.connection.execute(
+        "SELECT database IS DISTINCT FROM current_database(), active, wal_status = 'lost'"
+        " FROM pg_replication_slots WHERE slot_name = %s",
+        (name,),
+    ).fetchone()
+    if row is None:
+        return []
+    foreign, active, lost = row
+    where = f"slot {name}"
+    other = f'"slot.name": "cdc_{database.settings.name}",'
+    if foreign:
+        return [_finding("slot-taken", where, "it belongs to another database", "a slot serves one database", other)]
+    if active and not captured_now:
+        why = "a slot serves one reader: the connector would wait for it, looking as if it ran"
+        return [_finding("slot-taken", where, "somebody reads it", why, other)]
+    if lost:
+        fix = f"SELECT pg_drop_replication_slot('{name}'); -- and load all tables again"
+        return [_finding("slot-lost", where, "the server has removed log that it needs", "changes are lost", fix)]
+    return []
 
 
 def _mariadb_server(database: MariadbSource) -> list[Finding]:

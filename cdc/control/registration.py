@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +27,11 @@ from cdc.settings import Settings, SourceSettings
 
 SETTLE_S = 3.0
 """A connector that must fail because of what it is told mostly does so within this time of running."""
+
+
+IDENTITY = ("connector.class", "topic.prefix", "slot.name", "database.dbname", "schema.history.internal.kafka.topic")
+"""Settings under which a connector keeps where it stands. Changed in a running one, it starts from nowhere: a slot or
+an offset of before stays behind, and changes in between are lost or come as a new snapshot."""
 
 
 class Change(NamedTuple):
@@ -98,11 +102,59 @@ def check_source(settings: Settings, source: SourceSettings) -> tuple[Config, tu
     )
 
 
-def plan(settings: Settings, source: SourceSettings, connect: Connect, more: Sequence[Finding] = ()) -> Registration:
-    """What registering would do. `more`: findings about the database, see fitness.py."""
+def plan(settings: Settings, source: SourceSettings, connect: Connect) -> Registration:
+    """What registering would do, as far as the JSON and the other connectors tell; `sources.plan_registration` also
+    asks the database."""
     config, findings = check_source(settings, source)
-    before = connect.config(source.name) if source.name in connect.names() else None
-    return Registration(source.name, config, before, (*findings, *more))
+    running = connect.configs()
+    before = running.pop(source.name, None)
+    found = [*findings, *_identity_changes(source, config, before), *_collisions(source, config, running)]
+    return Registration(source.name, config, before, tuple(found))
+
+
+_EXCLUSIVE = {
+    "topic.prefix": ((), "their topics and offsets would be one"),
+    "slot.name": (("database.hostname", "database.port"), "a slot serves one reader: the second one waits for ever"),
+    "database.server.id": (("database.hostname", "database.port"), "readers of a binlog throw out others of their id"),
+    "schema.history.internal.kafka.topic": ((), "each would read the other's table history as its own"),
+}
+"""What two connectors must not share, among those that agree in the settings named first; and why."""
+
+
+def _collisions(source: SourceSettings, config: Config, others: dict[str, Config]) -> list[Finding]:
+    text = _text(source.connector)
+    return [
+        Finding(
+            f"shared:{key}",
+            "error",
+            _place(source.connector, text, key),
+            f"{key} is {config[key]}, as in connector {name}",
+            why,
+            f"give {source.name} a {key} of its own",
+        )
+        for key, (scope, why) in _EXCLUSIVE.items()
+        for name, other in others.items()
+        if key in config and all(other.get(each) == config.get(each) for each in (key, *scope))
+    ]
+
+
+def _identity_changes(source: SourceSettings, config: Config, before: Config | None) -> list[Finding]:
+    if before is None:
+        return []
+    why = "the connector keeps where it stands under it: changes made meanwhile would be lost or come as a new snapshot"
+    text = _text(source.connector)
+    return [
+        Finding(
+            f"identity:{key}",
+            "error",
+            _place(source.connector, text, key),
+            f"{key} of the running connector is {before[key]}",
+            why,
+            f'"{key}": "{before[key]}", or register it under another name in connections.yaml',
+        )
+        for key in IDENTITY
+        if key in before and before[key] != config.get(key)
+    ]
 
 
 def register(registration: Registration, connect: Connect, *, deadline_s: float = 60.0) -> ConnectorStatus:

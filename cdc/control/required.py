@@ -96,6 +96,13 @@ _COMMON: dict[str, Required] = {
     "tombstones.on.delete": _warning(
         "a second, empty record after every delete serves compacted topics only", "false", default="true"
     ),
+    "extended.headers.enabled": _warning(
+        "four headers with schemas on every record, which nobody reads", "false", default="true"
+    ),
+    "signal.data.collection": _warning(
+        "without a signal table no table can be loaded again while the connector runs, and an idle MariaDB source is"
+        " known to be caught up only after a minute"
+    ),
     "snapshot.mode": _warning(
         "the other modes leave rows out or read them again at every start", "initial", "when_needed", default="initial"
     ),
@@ -118,6 +125,9 @@ _POSTGRESQL: dict[str, Required] = {
     "interval.handling.mode": _error("string", "numeric merges months and days, and overflows", default="numeric"),
     "hstore.handling.mode": _error("json", "readers take hstore as JSON text", default="map"),
     "include.unknown.datatypes": _error("true", "otherwise such columns are left out of the records", default="false"),
+    "heartbeat.action.query": _warning(
+        "without it the slot stands still while only other databases of the server write: the server keeps all log"
+    ),
     "publication.name": _warning("the default, 'dbz_publication', is shared by all connectors that do not say"),
     "publication.autocreate.mode": _warning(
         "all_tables needs a superuser, and sends the whole database through the slot",
@@ -192,9 +202,11 @@ def _check(key: str, rule: Required, config: Mapping[str, str], where: str) -> F
 
 
 _EXAMPLES = {
+    "heartbeat.action.query": "SELECT pg_logical_emit_message(true, 'cdc', 'heartbeat')",
     "topic.prefix": "crm",
     "heartbeat.interval.ms": "1000",
     "poll.interval.ms": "20",
+    "signal.data.collection": "public.debezium_signal",
     "slot.name": "cdc_crm",
     "publication.name": "cdc_crm",
     "database.server.id": "54001",

@@ -70,7 +70,5 @@ def _config(settings: Settings, source: str) -> dict[str, str]:
         return dict(read_config(settings, settings.source(source)))
     findings = check_connector(config, f"connector {source}")
     if errors(findings):
-        raise RefusedError(
-            f"the running connector {source} would spoil values", findings, where=f"connector {source}"
-        )
+        raise RefusedError(f"the running connector {source} would spoil values", findings, where=f"connector {source}")
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import uuid
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ _FOR_A_PERSON = {
     ER.HOST_NOT_PRIVILEGED: "the server lets nobody in from this machine: CREATE USER …@'this host'",
     CR.CR_SSL_CONNECTION_ERROR: "check 'tls' of this entry, and whether the server has TLS on",
 }
+_MARK = '{"message": "cdc: mark at {}"}'
 _OUTAGE_HINT = "is the server up and reachable from here?"
 
 
@@ -165,6 +167,23 @@ def current_position(connection: Connection) -> LogPosition:
     """The end of the binlog now: every committed change stands before it."""
     file, pos = _binlog(connection)
     return LogPosition(file_number(file), pos)
+
+
+def mark(connection: Connection, signal_table: str) -> None:
+    """Let the binlog go on after this moment: a signal that makes the connector write one line to its log, and its
+    removal. `signal_table`: database.table, as `signal.data.collection` has it."""
+    table = quote(*signal_table.split("."))
+    name = str(uuid.uuid4())
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {table} (id, type, data) VALUES (%s, 'log', %s)", (name, _MARK))  # noqa: S608
+            cursor.execute(f"DELETE FROM {table} WHERE id = %s", (name,))  # noqa: S608  quoted above
+    except pymysql.OperationalError as error:
+        if error.args[0] != ER.TABLEACCESS_DENIED_ERROR:
+            raise
+        raise Terminal(
+            f"cannot write to {signal_table}", where=_where(connection), hint=f"GRANT INSERT, DELETE ON {table} TO …"
+        ) from error
 
 
 def _binlog(connection: Connection) -> tuple[str, int]:

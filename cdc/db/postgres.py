@@ -168,14 +168,13 @@ def current_position(connection: Connection) -> LogPosition:
     return LogPosition(row[0], row[0])
 
 
-def mark_position(connection: Connection) -> LogPosition:
-    """Write a message of our own to the log, readable by logical decoding, and return the position after it.
+def mark(connection: Connection) -> None:
+    """Write a message of our own to the log, readable by logical decoding, so that the log goes on after this moment.
 
-    A source without traffic then has something that lets the connector's offset pass the position. Needs no table and
-    no privilege; changes no data.
+    A capture of an otherwise idle database then passes the position of before. Needs no table and no privilege, changes
+    no data. A standby can't and need not: the primary's traffic is its own.
     """
-    connection.execute("SELECT pg_logical_emit_message(true, 'cdc', 'mark')")
-    return current_position(connection)
+    connection.execute("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'cdc', 'mark') END")
 
 
 def lsn_text(lsn: int) -> str:

@@ -23,9 +23,11 @@ class SourceDatabase(Protocol):
     def current_position(self) -> LogPosition:
         """Where the log ends now: every change that anybody can see stands before it."""
 
-    def mark_position(self) -> LogPosition:
-        """As `current_position`, and sees to it that the log goes on beyond, if the kind of database can do that
-        without a table, so that a capture of an idle source passes the position."""
+    def mark(self, signal_table: str | None) -> None:
+        """See to it that the log goes on after this moment, so that the capture of an idle source passes it.
+
+        MariaDB does that through the connector's signal table and does nothing without one; PostgreSQL needs none.
+        """
 
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         """Tables of PostgreSQL schemas or MariaDB databases."""
@@ -61,9 +63,9 @@ class PostgresSource:
         with _readable(self.settings.where):
             return postgres.current_position(self.connection)
 
-    def mark_position(self) -> LogPosition:
+    def mark(self, signal_table: str | None) -> None:
         with _readable(self.settings.where):
-            return postgres.mark_position(self.connection)
+            postgres.mark(self.connection)
 
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         with _readable(self.settings.where):
@@ -86,8 +88,10 @@ class MariadbSource:
         with _readable(self.settings.where):
             return mariadb.current_position(self.connection)
 
-    def mark_position(self) -> LogPosition:
-        return self.current_position()
+    def mark(self, signal_table: str | None) -> None:
+        if signal_table is not None:
+            with _readable(self.settings.where):
+                mariadb.mark(self.connection, signal_table)
 
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         with _readable(self.settings.where):

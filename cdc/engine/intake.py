@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from cdc.engine.apply import Batch, TableBatch
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.errors import Poison
-from cdc.mapping.plan import Plan
+from cdc.mapping.plan import KeylessPlan
+from cdc.mapping.plan import Plan as CompiledPlan
 from cdc.model import (
     ChangeEvent,
     Decision,
@@ -30,6 +31,7 @@ from cdc.model import (
 from cdc.source.envelope import Decoder
 from cdc.target.base import Advance, Parked, RepeatedSnapshot, Tally, hold_of
 
+Plan = CompiledPlan | KeylessPlan
 _NOWHERE = Position(0, 0, 0)
 
 

@@ -10,7 +10,7 @@ that says what is right:
 * partial      keeps the columns it lacks. On a missing row it is parked (`update_missing`) until a change that brings
                the row arrives; it never inserts NULLs.
 * delete       removes the row (or marks it: soft) and leaves a tombstone.
-* key change   delete(K1, moved_to K2) keeps K1's last values until create(K2, moved_from K1) at the same position takes
+* key change   delete(K1, moved_to K2) keeps K1's last values until create(K2, moved_from K1) at the same place takes
                from them what it lacks; without them the create is parked (`moved_values_missing`).
 * truncate     removes every row positioned before it and raises the table's floor.
 * parked       later changes of a parked key are held behind it. A key parked only because something is missing heals
@@ -122,7 +122,7 @@ class Oracle:
     def _delete(self, row: MappedRow) -> Decision:
         current = self.rows.get(row.key)
         if row.moved_to is not None and current is not None:
-            self.moved[row.key, row.moved_to, row.position] = current.values
+            self.moved[row.key, row.moved_to, row.position.place] = current.values
         if self.table.on_delete is DeletePolicy.IGNORE:
             return IGNORED_DELETE
         self._remove(row.key, row.position)
@@ -142,7 +142,7 @@ class Oracle:
         if row.partial:
             redelivered = current is not None and current.position == row.position
             if row.moved_from is not None and not redelivered:
-                lent = self.moved.get((row.moved_from, row.key, row.position))
+                lent = self.moved.get((row.moved_from, row.key, row.position.place))
                 if lent is None:
                     return MOVED_VALUES_MISSING
                 values = _overlay(lent, values, self.table, row.key)
@@ -153,7 +153,7 @@ class Oracle:
         if not self.accepts(values):
             return REFUSED
         if row.moved_from is not None:
-            self.moved.pop((row.moved_from, row.key, row.position), None)
+            self.moved.pop((row.moved_from, row.key, row.position.place), None)
         self.rows[row.key] = Row(values, row.position)
         self.tombstones.pop(row.key, None)
         return APPLIED

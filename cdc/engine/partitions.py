@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import structlog
+
 from cdc.engine.intake import Owned
 from cdc.engine.parked import Guard
 from cdc.errors import Terminal
 from cdc.model import TopicPartition
 from cdc.source.consumer import Consumer
 from cdc.target.base import Advance, Target, Watermark
+
+_log = structlog.get_logger(__name__)
 
 
 class Partitions:
@@ -24,18 +28,51 @@ class Partitions:
         self._target = target
         self._source_of = source_of
         self.owned: dict[TopicPartition, Owned] = {}
+        self._grown: dict[TopicPartition, dict[TopicPartition, int]] = {}  # waits for these offsets of older ones
+
+    @property
+    def mine(self) -> set[TopicPartition]:
+        """Everything assigned: what is read, and what waits for older partitions."""
+        return {*self.owned, *self._grown}
 
     def take(self, partitions: Iterable[TopicPartition]) -> list[Watermark]:
-        """Become the owner (raising fences), check, and position the consumer at the watermarks."""
+        """Become the owner (raising fences), check, and position the consumer at the watermarks.
+
+        Partitions that were added while older ones still hold changes wait: a key may have moved to them, and its
+        newer change must not overtake its older one. `release` takes them when the older ones are drained.
+        """
         wanted = sorted(partitions)
         if not wanted:
             return []
         topics = sorted({partition.topic for partition in wanted})
         ids = self._consumer.topic_ids(topics)
         self._refuse_compacted(topics)
+        self._register(topics, ids)
+        self._grown = {each: olds for each, olds in self._grown.items() if each in wanted}
+        ready = [partition for partition in wanted if partition not in self._grown]
+        return self._take(ready, ids)
+
+    def release(self) -> list[Watermark]:
+        """Take the partitions whose older ones have been drained by now."""
+        if not self._grown:
+            return []
+        done = {mark.partition: mark.next or 0 for mark in self._target.watermarks()}
+        drained = [
+            partition
+            for partition, olds in self._grown.items()
+            if all(done.get(old, 0) >= end for old, end in olds.items())
+        ]
+        for partition in drained:
+            del self._grown[partition]
+        ids = self._consumer.topic_ids({partition.topic for partition in drained})
+        self._target.register({partition: ids[partition.topic] for partition in drained})
+        return self._take(drained, ids)
+
+    def _take(self, wanted: list[TopicPartition], ids: Mapping[str, str]) -> list[Watermark]:
+        if not wanted:
+            return []
         marks = self._target.take({partition: ids[partition.topic] for partition in wanted})
         self._check_ids(marks, ids)
-        self._check_growth(topics)
         starts, ends = self._consumer.starts(wanted), self._consumer.ends(wanted)
         for mark in marks:
             start = starts[mark.partition]
@@ -48,6 +85,7 @@ class Partitions:
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
             self.owned.pop(partition, None)
+            self._grown.pop(partition, None)
 
     def advance(self, moves: Sequence[Advance]) -> None:
         """The next batch builds on these."""
@@ -88,32 +126,23 @@ class Partitions:
                     " table at the source (snapshot signal) and sweep",
                 )
 
-    def _check_growth(self, topics: list[str]) -> None:
-        """New partitions wait until the old ones are drained: a key may have moved to another partition."""
+    def _register(self, topics: list[str], ids: Mapping[str, str]) -> None:
+        """Remember the partitions of new topics; find those added to known ones."""
         counts = self._consumer.partitions(topics)
-        known: dict[str, dict[int, Watermark]] = {}
+        known: dict[str, dict[TopicPartition, int]] = {}
         for mark in self._target.watermarks():
-            known.setdefault(mark.partition.topic, {})[mark.partition.partition] = mark
+            known.setdefault(mark.partition.topic, {})[mark.partition] = mark.next or 0
         for topic in topics:
-            old = {number: mark for number, mark in known.get(topic, {}).items() if mark.next is not None}
-            new = [number for number in range(counts.get(topic, 0)) if number not in old]
-            if not old or not new or max(old) > min(new):
-                continue
-            ends = self._consumer.ends([TopicPartition(topic, number) for number in new])
-            starts = self._consumer.starts([TopicPartition(topic, number) for number in new])
-            if all(ends[partition] == starts[partition] for partition in ends):
-                continue
-            olds = [mark.partition for mark in old.values()]
-            old_ends = self._consumer.ends(olds)
-            behind = [mark.partition for mark in old.values() if (mark.next or 0) < old_ends[mark.partition]]
-            if behind:
-                raise Terminal(
-                    f"the topic grew to {counts[topic]} partitions while {len(behind)} of the older ones still hold"
-                    " changes to apply: a key's newer change could overtake its older one",
-                    where=topic,
-                    hint=f"drain the old partitions first: cdc run --only-partitions {topic}:"
-                    + ",".join(str(number) for number in sorted(old)),
-                )
+            all_of_it = {TopicPartition(topic, number) for number in range(counts.get(topic, 0))}
+            olds = known.get(topic)
+            new = all_of_it - set(olds or ())
+            if olds is None:
+                self._target.register(dict.fromkeys(all_of_it, ids[topic]))
+            elif new:
+                ends = {old: end for old, end in self._consumer.ends(olds).items() if olds[old] < end}
+                for partition in new:
+                    self._grown.setdefault(partition, ends)
+                _log.warning("the topic grew: new partitions wait until the older ones are drained", topic=topic)
 
 
 def _check_range(mark: Watermark, start: int, end: int) -> None:

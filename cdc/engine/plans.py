@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cdc.errors import Terminal
 from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
-from cdc.mapping.plan import Plan
+from cdc.mapping.plan import KeylessPlan, Plan
 from cdc.model import Column, TableSchema
 from cdc.source.refusals import refusal
 
@@ -20,7 +20,7 @@ class Plans:
         for table in pipeline.tables:
             topic = f"{table.source_name}.{table.from_.namespace}.{table.from_.name}"
             self._by_topic.setdefault(topic, []).append(table)
-        self._plans: dict[int, list[Plan]] = {}
+        self._plans: dict[int, list[Plan | KeylessPlan]] = {}
 
     @property
     def topics(self) -> list[str]:
@@ -36,12 +36,15 @@ class Plans:
     def mappings_of(self, topic: str) -> list[str]:
         return [table.id for table in self._by_topic.get(topic, ())]
 
-    def of(self, schema: TableSchema) -> list[Plan]:
+    def of(self, schema: TableSchema) -> list[Plan | KeylessPlan]:
         """The plans for a schema version. Raises `MappingError` when a mapping does not fit it."""
         plans = self._plans.get(schema.version)
         if plans is None:
             topic = f"{schema.source}.{schema.namespace}.{schema.table}"
-            plans = [compile_table(table, schema, refuse=_refuser(schema)) for table in self._tables(topic)]
+            plans = [
+                compile_table(table, schema, refuse=_refuser(schema)) if schema.key else KeylessPlan(table)
+                for table in self._tables(topic)
+            ]
             self._plans[schema.version] = plans
         return plans
 

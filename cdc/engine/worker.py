@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import structlog
@@ -28,7 +29,7 @@ from cdc.model import Decision, MappedRow, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer
 from cdc.source.envelope import Decoder, Notice
 from cdc.source.positions import SourceKind, restore
-from cdc.target.base import Owner, Parked, RepeatedSnapshot, Target, WorkerReport
+from cdc.target.base import Owner, Parked, RepeatedSnapshot, Target, Watermark, WorkerReport
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Parts:
     failpoint: Failpoint = nothing
     clock: Callable[[], float] = time.monotonic
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
+    writers: Executor | None = None  # where batches are written; default: a thread of the worker's own
 
 
 class Worker:
@@ -73,7 +75,7 @@ class Worker:
         self._epoch_of: dict[str, int] = {}
         limits = Limits(parts.pipeline.batch.rows, parts.pipeline.batch.bytes)
         self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
-        self._writer = Writer(parts.target, self.owner, parts.failpoint)
+        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers)
         self._meter = Meter(parts.clock, parts.now_us)
         self._due: dict[str, float] = {}
         self.stopping = False
@@ -84,16 +86,12 @@ class Worker:
         self.stopping = True
 
     def run(self) -> None:
+        """Work until `stop()`, then finish what was read. Raises what stops the pipeline."""
         state, problem = "stopped", ""
-        self._control.open(self.owner)
         try:
-            self._writer.open()
-            for source in self._plans.sources:
-                self._epoch_of[source] = self._epochs.start(source)
-            self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
-            self._report("running")
+            self.begin()
             while not self.stopping:
-                self._turn()
+                self.turn()
             self._finish()
         except CdcError as error:
             state, problem = "failed", str(error)
@@ -101,7 +99,16 @@ class Worker:
         finally:
             self._close(state, problem)
 
-    def _turn(self) -> None:
+    def begin(self) -> None:
+        """Connect, make sure that the sources are the known ones, join the group."""
+        self._control.open(self.owner)
+        self._writer.open()
+        for source in self._plans.sources:
+            self._epoch_of[source] = self._epochs.start(source)
+        self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
+        self._report("running")
+
+    def turn(self) -> None:
         """One turn of the loop: rebalances, records, hand-over, housekeeping."""
         try:
             self._rebalance()
@@ -129,7 +136,7 @@ class Worker:
             self._decoder.forget(partition)
         if changes.assigned:
             self.parts.failpoint("assigned")
-        self._take({*self._partitions.owned, *changes.assigned})
+        self._take({*self._partitions.mine, *changes.assigned})
         _log.info(
             "partitions assigned",
             owned=[f"{each.topic}:{each.partition}" for each in sorted(self._partitions.owned)],
@@ -137,7 +144,11 @@ class Worker:
         )
 
     def _take(self, partitions: Iterable[TopicPartition]) -> None:
-        for mark in self._partitions.take(partitions):
+        self._follow(self._partitions.take(partitions))
+
+    def _follow(self, marks: Iterable[Watermark]) -> None:
+        """Continue at these watermarks: position trackers, and the keys held there."""
+        for mark in marks:
             source = self._partitions.owned[mark.partition].source
             tracker = restore(self.parts.source_kinds[source], self._epoch_of[source], mark.tracker)
             self._decoder.follow(mark.partition, tracker)
@@ -149,7 +160,7 @@ class Worker:
         self._intake.clear()
         self._consumer.poll(1, 1, POLL_SECONDS)
         self._rebalance()
-        self._take(list(self._partitions.owned))
+        self._take(self._partitions.mine)
 
     # -- records
 
@@ -248,12 +259,18 @@ class Worker:
         if self.orphaned():
             self.stop()
         self._collect(wait=False)
+        self._follow_released()
         self._move_idle()
         keys = set(self._control.retries(list(self._partitions.owned))) if self._partitions.owned else set()
         if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
             keys |= self._writer.healing()
         if keys and not self._writer.busy:
             self._writer.retry(keys, self._remap, self._partitions.guard())
+
+    def _follow_released(self) -> None:
+        released = self._partitions.release()
+        if released:
+            self._follow(released)
 
     def _move_idle(self) -> None:
         """Watermarks of partitions whose position moved past control records only."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import structlog
@@ -39,11 +39,11 @@ class Written:
 class Writer:
     """Applies batches in order. `submit` while `busy` is an error: the worker keeps at most one batch in flight."""
 
-    def __init__(self, target: Target, owner: Owner, failpoint: Failpoint) -> None:
+    def __init__(self, target: Target, owner: Owner, failpoint: Failpoint, pool: Executor | None = None) -> None:
         self._target = target
         self._owner = owner
         self._applier = Applier(target, failpoint)
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._pool = pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[Written] | None = None
         self.finished = threading.Event()
 

@@ -8,7 +8,16 @@ exactly raises `ValueError` or `ArithmeticError`: the row is parked, never round
 from __future__ import annotations
 
 import re
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation
+from decimal import (
+    ROUND_05UP,
+    ROUND_CEILING,
+    ROUND_FLOOR,
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+)
 
 INT2, INT4, INT8 = (1 << 15, 1 << 31, 1 << 63)
 MAX_WEIGHT = 131_072  # digits before the decimal point
@@ -16,8 +25,9 @@ MAX_SCALE = 16_383
 _DIVISION_SCALE = 1_000  # NUMERIC_MAX_DISPLAY_SCALE
 _SIGNIFICANT = 16  # NUMERIC_MIN_SIG_DIGITS
 
-# Wide enough that sums, products and remainders are never rounded; a result that is too big is refused by `checked`.
+# Wide enough that sums, products and remainders are never rounded; a result that is too big is refused.
 _EXACT = Context(prec=400_000, Emax=999_999, Emin=-999_999, traps=[InvalidOperation, DivisionByZero])
+_ROUGH = Context(prec=120, rounding=ROUND_05UP, Emax=999_999, Emin=-999_999)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BLANK = " \t\n\r\v\f"
@@ -46,7 +56,10 @@ def from_text(value: str) -> Decimal:
         return special
     if not _NUMBER.fullmatch(trimmed):
         raise ValueError("not a number")
-    return checked(_plain(Decimal(trimmed)))
+    number = _plain(Decimal(trimmed))
+    if -_exponent(number) > MAX_SCALE:
+        raise ArithmeticError("the number has more digits than numeric holds")
+    return _not_too_big(number)
 
 
 def integer_from_text(value: str, limit: int) -> int:
@@ -70,16 +83,17 @@ def to_integer(value: Decimal, limit: int) -> int:
     return in_range(int(value.to_integral_value(ROUND_HALF_UP)), limit)
 
 
-def checked(value: Decimal) -> Decimal:
-    if value.is_finite() and ((value.adjusted() >= MAX_WEIGHT and value) or -_exponent(value) > MAX_SCALE):
+def _not_too_big(value: Decimal) -> Decimal:
+    if value.adjusted() >= MAX_WEIGHT and value:  # (of NaN and infinity it is 0)
         raise ArithmeticError("the number has more digits than numeric holds")
     return value
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:
-    if left.is_infinite() and right.is_infinite() and left != right:
+    try:
+        return _not_too_big(_EXACT.add(left, right))
+    except InvalidOperation:  # infinity - infinity
         return NAN
-    return checked(_EXACT.add(left, right))
 
 
 def subtract(left: Decimal, right: Decimal) -> Decimal:
@@ -87,12 +101,13 @@ def subtract(left: Decimal, right: Decimal) -> Decimal:
 
 
 def multiply(left: Decimal, right: Decimal) -> Decimal:
-    if (left.is_infinite() and right == 0) or (right.is_infinite() and left == 0):
+    try:
+        product = _EXACT.multiply(left, right)
+    except InvalidOperation:  # infinity * 0
         return NAN
-    product = _EXACT.multiply(left, right)
     if product.is_finite() and -_exponent(product) > MAX_SCALE:
         product = _quantize(product, MAX_SCALE, ROUND_HALF_UP)
-    return checked(product)
+    return _not_too_big(product)
 
 
 def divide(left: Decimal, right: Decimal) -> Decimal:
@@ -106,6 +121,13 @@ def divide(left: Decimal, right: Decimal) -> Decimal:
     if right.is_infinite():
         return Decimal(0)
     scale = _quotient_scale(left, right)
+    if left.adjusted() - right.adjusted() + scale < _ROUGH.prec - 4:
+        # ROUND_05UP leaves a trace of what it cut off, so rounding once more is right.
+        return _quantize(_ROUGH.divide(left, right), scale, ROUND_HALF_UP)
+    return _not_too_big(_long_division(left, right, scale))
+
+
+def _long_division(left: Decimal, right: Decimal, scale: int) -> Decimal:
     shift = scale - _exponent(right) + _exponent(left)
     numerator, denominator = abs(_unscaled(left)), abs(_unscaled(right))
     if shift >= 0:
@@ -114,7 +136,7 @@ def divide(left: Decimal, right: Decimal) -> Decimal:
         denominator *= 10**-shift
     quotient = (2 * numerator + denominator) // (2 * denominator)
     result = _EXACT.scaleb(Decimal(quotient), -scale)
-    return checked(result.copy_negate() if left.is_signed() != right.is_signed() else result)
+    return result.copy_negate() if left.is_signed() != right.is_signed() else result
 
 
 def modulo(left: Decimal, right: Decimal) -> Decimal:
@@ -219,4 +241,7 @@ def _leading(value: Decimal) -> tuple[int, int]:
         return 0, 0
     weight, within = divmod(value.adjusted(), 4)
     digits = value.as_tuple().digits[: within + 1]
-    return weight, int("".join(map(str, digits)).ljust(within + 1, "0"))
+    first = 0
+    for digit in digits:
+        first = first * 10 + digit
+    return weight, first * 10 ** (within + 1 - len(digits))

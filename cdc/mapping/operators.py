@@ -104,14 +104,13 @@ class Operators(Checking):
         type_, (value, *items) = self._alike(tree, [tree.this, *tree.expressions], ordered=False)
         equal = comparison("=", type_)
         constants = [item.value for item in items if item.call is None and item.value is not None]
-        if value.call is None and value.value is not None and any(equal(value.value, each) for each in constants):
-            return Node(BOOLEAN, None, True)  # PostgreSQL does not evaluate the others either
+        if value.call is None and (value.value is None or any(equal(value.value, each) for each in constants)):
+            # NULL, or found: PostgreSQL does not evaluate the other items either.
+            return Node(BOOLEAN, None, None if value.value is None else True)
         if type_ != NUMERIC and value.call is not None and all(item.call is None for item in items):
-            known = frozenset(item.value for item in items if item.value is not None)
-            return lazy(
-                BOOLEAN, partial(closures.in_constants, known, len(known) < len({i.value for i in items})), value
-            )
-        return lazy(BOOLEAN, partial(closures.any_equal, comparison("=", type_)), value, *items)
+            with_null = len(constants) < len(items)
+            return lazy(BOOLEAN, partial(closures.in_constants, frozenset(constants), with_null), value)
+        return lazy(BOOLEAN, partial(closures.any_equal, equal), value, *items)
 
     def _like(self, tree: exp.Expr) -> Node:
         self._only(tree, "this", "expression", "negate")

@@ -36,6 +36,7 @@ Mapped: TypeAlias = MappedRow | tuple[MappedRow, MappedRow] | Decision
 IGNORED_DELETE = Decision(Outcome.SKIPPED, "ignored_delete")
 IGNORED_TRUNCATE = Decision(Outcome.SKIPPED, "ignored_truncate")
 SAME_KEY = Decision(Outcome.SKIPPED, "same_target_key")
+_NEEDS_KEY = "give the table a primary key, or set message.key.columns in the connector's configuration"
 _NEEDS_FULL = "set REPLICA IDENTITY FULL on the source table, so that changes carry every column"
 
 
@@ -252,6 +253,36 @@ class Plan:
         to = None if keys.moves or event.moved_to is None else keys.of_source_key(event.moved_to)
         # The other half, a create, writes the same target row: deleting it here could come after that.
         return SAME_KEY if to == key else _row(event, RowOp.DELETE, key, None, moved_to=to)
+
+
+class KeylessPlan:
+    """The plan for records without a key, which is how a truncate comes: its schema tells no key column.
+
+    Has the face of a `Plan`. Its target table is known by name only; anything but a truncate is poison.
+    """
+
+    def __init__(self, mapping: TableMapping) -> None:
+        self.mapping = mapping
+        self.target = TargetTable(
+            mapping=mapping.id,
+            namespace=mapping.to.namespace,
+            name=mapping.to.name,
+            columns=(),
+            key=(),
+            on_delete=mapping.on_delete,
+            soft_delete=mapping.soft_delete_column if mapping.on_delete is DeletePolicy.SOFT else None,
+        )
+
+    def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:
+        return [self._one(event) for event in events]
+
+    def key_of_source(self, values: Image) -> Image:
+        raise Poison("the record has no key", reason="missing_key")
+
+    def _one(self, event: ChangeEvent) -> Mapped | Poison:
+        if event.op is not Op.TRUNCATE:
+            return Poison("the record has no key", reason="missing_key", where=event.record.where, hint=_NEEDS_KEY)
+        return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
 
 
 def getter(indexes: Sequence[int]) -> Callable[[Image], Image]:

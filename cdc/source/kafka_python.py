@@ -1,7 +1,7 @@
 """The default client: kafka-python.
 
-Reads about 30,000 records of 4.6 kB a second on one core (with crc32c). Its network runs on a thread of its own, and
-so do its rebalance listeners: they only note what happened.
+Measured with `Decoder.decode` of every record (9.4 kB with schema, lz4, 2 partitions, 2 cores shared with the broker):
+54,000 records/s. Its network runs on a thread of its own, and so do its rebalance listeners: they only note things.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class KafkaPythonConsumer:
                 metrics_enabled=False,
             )
         )
+        # kafka-python 3.0.12 does not hand its setting on: a misspelt topic would be created by asking for it
+        self._consumer._cluster.config["allow_auto_create_topics"] = False
         self._consumer.subscribe(list(topics), listener=_Listener(self._consumer, self._log))
 
     def changes(self) -> Rebalance:
@@ -104,6 +106,7 @@ class KafkaPythonConsumer:
         return found
 
     def _poll_once(self, max_records: int, timeout_ms: int) -> dict[Any, list[Any]]:
+        self._finish_joining()
         try:
             batches: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
             return batches
@@ -115,6 +118,16 @@ class KafkaPythonConsumer:
             raise self._refused(error) from error
         except kafka_errors.KafkaError as error:
             raise self._transient(error) from error
+
+    def _finish_joining(self) -> None:
+        """kafka-python 3.0.12 forgets a rejoin that a metadata change caused when `poll` times out before the group
+        answers: nobody waits for the answer, heartbeats stay off, and the member never gets partitions again.
+        Reproduced with a slow broker (SyncGroup 270 ms, poll 100 ms): 2 of 22 joins. Asking for a rejoin makes the
+        next poll wait for the answer that is under way.
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining and not coordinator.rejoin_needed:
+            coordinator.request_rejoin()
 
     def _lost(self, error: Exception) -> Terminal:
         wanted = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
@@ -128,7 +141,7 @@ class KafkaPythonConsumer:
         if time.monotonic() - self._answered < self._options.unreachable_after_s:
             return
         partitions = list(self._log.positioned)
-        self._ask(lambda: self._admin().describe_topics([]) if not partitions else self.ends(partitions))
+        self._ask(lambda: self.ends(partitions) if partitions else self._admin().describe_cluster())
         self._answered = time.monotonic()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

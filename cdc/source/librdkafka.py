@@ -1,6 +1,7 @@
 """The fast client: librdkafka, by way of confluent-kafka (an optional extra).
 
-Reads 65,000–75,000 records of 4.6 kB a second on one core. Its callbacks run inside `poll`.
+Measured with `Decoder.decode` of every record (9.4 kB with schema, lz4, 2 partitions, 2 cores shared with the broker):
+77,000 records/s. Its callbacks run inside `poll`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ class LibrdkafkaConsumer:
             "max.partition.fetch.bytes": options.partition_fetch_bytes,
             "message.max.bytes": options.partition_fetch_bytes,
             "fetch.wait.max.ms": int(options.fetch_wait_s * 1000),
-            "queued.max.messages.kbytes": max(options.fetch_bytes // 1024, 1024),
+            "queued.max.messages.kbytes": max(2 * options.fetch_bytes // 1024, 1024),
+            # a full queue is looked at again after this (default: a second, in which the engine runs dry)
+            "fetch.queue.backoff.ms": 10,
             "on_commit": self._committed,
         }
         if options.group_instance_id is not None:

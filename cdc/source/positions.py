@@ -6,7 +6,7 @@ PostgreSQL orders by commit, which `source.sequence` = [end of the previous comm
 
     snapshot read of any kind                (sequence[0] or else sequence[1], 0)
     streamed                                 (sequence[0], lsn)
-    streamed, sequence[0] null               (base of its transaction, lsn)
+    streamed, sequence[0] null               (base of its transaction or lsn if that is higher, lsn)
 
 The third line is the first transaction that the connector streams after a snapshot (or after its offsets were lost). It
 must come after everything the partition saw before it, and the same when it is delivered again, even when newer commits
@@ -164,7 +164,11 @@ class PostgresTracker:
                 raise ValueError("a streamed PostgreSQL event without an lsn")
         unsure = False
         if part is None:
-            part, unsure = self._base(source.txId or 0, lsn)
+            base, unsure = self._base(source.txId or 0, lsn)
+            # Another partition may know another base, or none; a truncate must stand between the rows that it removed
+            # and those written after it wherever they are, so the lsn counts where it is higher. A commit part that
+            # follows is higher still.
+            part = max(base, lsn)
         self.streamed = True
         if lsn > self.lsn:
             self.lsn = lsn

@@ -235,7 +235,7 @@ ARRAYS: tuple[SourceType, ...] = (
     _array(("bit",), refused="arrives as null"),
     _array(("interval", "xml", "point", "money", "varbit", "name"), refused="the column is not sent at all"),
 )
-OTHER_ARRAY = _array(("an enum, domain or composite type",), full=_AS_NULL, condition=_NULL_ELEMENT, check=_NULL_CHECK)
+OTHER_ARRAY = _array(("enum/domain/composite",), full=_AS_NULL, condition=_NULL_ELEMENT, check=_NULL_CHECK)
 
 TYPES += (*ARRAYS, OTHER_ARRAY)
 

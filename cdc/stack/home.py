@@ -134,8 +134,8 @@ class Home:
         self.save(
             Choices(
                 ports=dict(zip(PORT_NAMES, taken, strict=True)),
-                postgres_password=secrets.token_urlsafe(12),
-                mariadb_password=secrets.token_urlsafe(12),
+                postgres_password=secrets.token_hex(12),
+                mariadb_password=secrets.token_hex(12),
                 cluster_id=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
                 server_id=chance.randint(1_000, 2_000_000_000),
                 database_data=self._database_data(account),

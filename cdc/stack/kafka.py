@@ -40,7 +40,8 @@ class Kafka:
         data = self._setting.home.kafka_data
         if (data / "meta.properties").exists():
             return
-        format_storage = ("format", "--cluster-id", self._setting.choices.cluster_id, "--config", str(self._config))
+        # With "=", for an id may begin with a dash.
+        format_storage = ("format", f"--cluster-id={self._setting.choices.cluster_id}", f"--config={self._config}")
         command = java_command(self._setting, self._classes, "256m", "kafka.tools.StorageTool", *format_storage)
         run_once(self._setting, self.name, Launch(command, cwd=self._setting.home.path))
 

@@ -349,5 +349,7 @@ def _problem(part: Part) -> str | None:
 
 
 def _fingerprint(part: Part) -> str:
-    text = "\0".join((*part.launch().argv, part.configuration()))
+    launch = part.launch()
+    environment = (f"{name}={value}" for name, value in sorted(launch.environment.items()))
+    text = "\0".join((*launch.argv, *environment, part.configuration()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -194,6 +194,9 @@ class Target(Protocol):
         Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
         """
 
+    def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
+        """Remember that partitions exist, with fence 0 and no `next`; those already known stay as they are."""
+
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         """Become the owner of partitions: raise each fence, return what is stored. Unknown partitions are created."""
 

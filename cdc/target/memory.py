@@ -103,6 +103,10 @@ class MemoryTarget:
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
 
+    def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
+        for partition, topic_id in topic_ids.items():
+            self.storage.watermarks.setdefault((self.owner, partition), Watermark(partition, topic_id, None, 0))
+
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         taken = []
         for partition, topic_id in topic_ids.items():
@@ -204,7 +208,7 @@ class MemoryTransaction:
             redelivered = current is not None and current.position == row.position
             under = current.values if current else None
             if row.moved_from is not None and not redelivered:
-                under = stored.moved.get((row.moved_from, row.key, row.position))
+                under = stored.moved.get((row.moved_from, row.key, row.position.place))
             if under is None:
                 reason = "update_missing" if row.moved_from is None else "moved_values_missing"
                 return Decision(Outcome.PARKED, reason)
@@ -212,7 +216,7 @@ class MemoryTransaction:
         if not self.target.accepts(table, values):
             raise PoisonRow("the table refuses the row", reason="refused", index=index)
         if row.moved_from is not None:
-            stored.moved.pop((row.moved_from, row.key, row.position), None)
+            stored.moved.pop((row.moved_from, row.key, row.position.place), None)
         stored.rows[row.key] = StoredRow(values, row.position)
         stored.tombstones.pop(row.key, None)
         return Decision(Outcome.APPLIED)
@@ -283,7 +287,7 @@ def _newest(stored: Table, key: Key) -> Position:
 def _delete(table: TargetTable, stored: Table, row: MappedRow) -> Decision:
     current = stored.rows.get(row.key)
     if row.moved_to is not None and current is not None:
-        stored.moved[row.key, row.moved_to, row.position] = current.values
+        stored.moved[row.key, row.moved_to, row.position.place] = current.values
     if table.on_delete is DeletePolicy.IGNORE:
         return Decision(Outcome.SKIPPED, "ignored_delete")
     _remove(table, stored, row.key, row.position)

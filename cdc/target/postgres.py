@@ -48,7 +48,7 @@ from cdc.target.postgres_errors import translated
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements, compose
-from cdc.target.postgres_tables import prepare_table
+from cdc.target.postgres_tables import exists, prepare_table
 from cdc.target.postgres_types import copy_line_builder
 
 _TRUNCATE_LOCK = 0x0CDC
@@ -122,6 +122,9 @@ class PostgresTarget:
             return
         with translated():
             table_id = prepare_table(self.connection, table)
+            if not table.key:
+                self._tables[table] = PreparedTable(table, table_id, "", compose(table, table_id, ""))
+                return
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
             statements = compose(table, table_id, stage)
@@ -134,6 +137,21 @@ class PostgresTarget:
     def prepared(self, table: TargetTable) -> PreparedTable:
         """What `prepare` made; a table must be prepared before a transaction writes to it."""
         return self._tables[table]
+
+    def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
+        with translated():
+            self.connection.execute(
+                "INSERT INTO cdc.watermark (pipeline, target, topic, partition, topic_id, fence)"
+                " SELECT %s, %s, topic, partition, topic_id, 0"
+                " FROM unnest(%s::text[], %s::integer[], %s::text[]) AS t(topic, partition, topic_id)"
+                " ORDER BY topic, partition ON CONFLICT DO NOTHING",
+                (
+                    *self._owner,
+                    [partition.topic for partition in topic_ids],
+                    [partition.partition for partition in topic_ids],
+                    list(topic_ids.values()),
+                ),
+            )
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         with translated():
@@ -256,7 +274,8 @@ class PostgresTransaction:
             )
             if raised.rowcount == 0:
                 return _STALE
-            self.execute(prepared.statements.truncate, {"position": position.pack()})
+            if exists(self.connection, table):  # else only the floor: rows from before it may still be on their way
+                self.execute(prepared.statements.truncate, {"position": position.pack()})
         return Decision(Outcome.APPLIED)
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
@@ -376,7 +395,7 @@ class _Round:
         self.writes = writes
         self.decisions: dict[int, Decision] = {}
         self.numbers = [0, 0, 0, 0]  # staged rows by op
-        self.moves: list[tuple[int, str, str]] = []
+        self.moves: list[tuple[int, str, str, bytes]] = []
         self.merged = False
 
     def run(self) -> dict[int, Decision]:
@@ -419,9 +438,9 @@ class _Round:
             if not self.prepared.table.partials:
                 pass  # every value comes with the change: nothing is lent or borrowed
             elif row.moved_from is not None:
-                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key)))
+                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key), row.position.place.pack()))
             elif row.moved_to is not None:
-                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to)))
+                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to), row.position.place.pack()))
             try:
                 text = line(values)
             except Poison as poison:

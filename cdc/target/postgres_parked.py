@@ -112,7 +112,12 @@ def _parked(row: tuple[Any, ...]) -> Parked:
         offset,
         key,
         value,
-        tuple((name, b64decode(text)) for name, text in headers),
+        read_headers(headers),
         timestamp,
     )
     return Parked(mapping, hold, record, Position.unpack(position), reason, error, parked_id)
+
+
+def read_headers(stored: list[list[str]]) -> tuple[tuple[str, bytes], ...]:
+    """Headers as a record has them, from the stored JSON: names and values in base64."""
+    return tuple((name, b64decode(text)) for name, text in stored)

@@ -33,10 +33,10 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON COLUMN cdc.target_table.floor IS 'Position of the newest truncate: older changes are stale';
     CREATE TABLE cdc.moved (
-        mapping text NOT NULL, old_key text NOT NULL, new_key text NOT NULL, position bytea NOT NULL,
+        mapping text NOT NULL, old_key text NOT NULL, new_key text NOT NULL, place bytea NOT NULL,
         row_values jsonb NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (mapping, old_key, new_key, position)
+        PRIMARY KEY (mapping, old_key, new_key, place)
     );
     COMMENT ON TABLE cdc.moved IS 'Last values of rows whose key changed, until the other half of the change took them';
     CREATE TABLE cdc.parked (
@@ -82,6 +82,18 @@ _VERSIONS: tuple[str, ...] = (
         PRIMARY KEY (pipeline, target, worker)
     );
     COMMENT ON TABLE cdc.worker IS 'What each worker last said of itself';
+    """,
+    """
+    ALTER TABLE cdc.repeated_snapshot ADD COLUMN ends jsonb;
+    COMMENT ON COLUMN cdc.repeated_snapshot.ends IS
+        'Where the topic''s partitions ended when the snapshot was over: {partition: offset}';
+    CREATE TABLE cdc.audit (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz,
+        who text NOT NULL, command text NOT NULL, reason text NOT NULL,
+        before jsonb NOT NULL, after jsonb, error text NOT NULL DEFAULT ''
+    );
+    COMMENT ON TABLE cdc.audit IS 'Who changed what by a command, when and why; not finished: it was interrupted';
     """,
 )
 

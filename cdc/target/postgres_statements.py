@@ -110,13 +110,13 @@ class _Composer:
         return Statements(
             create_stage=self.create_stage(),
             create_moves=self.text(
-                "CREATE TEMP TABLE {name} (_n integer, old_key text, new_key text) ON COMMIT DELETE ROWS",
+                "CREATE TEMP TABLE {name} (_n integer, old_key text, new_key text, place bytea) ON COMMIT DELETE ROWS",
                 name=self.moves_name,
             ),
             copy_stage=self.text(
                 "COPY {stage} (_n, _op, _position, _base, _mask, {columns}) FROM STDIN", columns=self.columns()
             ),
-            copy_moves=self.text("COPY {moves} (_n, old_key, new_key) FROM STDIN"),
+            copy_moves=self.text("COPY {moves} (_n, old_key, new_key, place) FROM STDIN"),
             mixed=self.mixed(),
             lend=self.lend(),
             delete=self.delete(),
@@ -136,11 +136,11 @@ class _Composer:
                 "DELETE FROM cdc.moved v USING {moves} m, {stage} s, {target} t"
                 f" WHERE m._n = s._n AND s._op <> {DELETE} AND {{t_is_s}} AND t.{{p}} = s._position"
                 " AND v.mapping = {mapping} AND v.old_key = m.old_key AND v.new_key = m.new_key"
-                " AND v.position = s._position"
+                " AND v.place = m.place"
             ),
             unapplied=self.unapplied(),
             stale=self.text("SELECT s._n FROM {stage} s WHERE s._position < greatest({newest})", newest=self.newest()),
-            clear=self.text("TRUNCATE {stage}"),
+            clear=self.text("TRUNCATE {stage}, {moves}" if self.table.partials else "TRUNCATE {stage}"),
             truncate=self.truncate(),
             sweep_examples=self.sweep_examples(),
             sweep_bury=self.sweep_bury(),
@@ -172,8 +172,8 @@ class _Composer:
 
     def lend(self) -> _Piece:
         return self.text(
-            "INSERT INTO cdc.moved (mapping, old_key, new_key, position, row_values)"
-            " SELECT {mapping}, m.old_key, m.new_key, s._position, to_jsonb(t)"
+            "INSERT INTO cdc.moved (mapping, old_key, new_key, place, row_values)"
+            " SELECT {mapping}, m.old_key, m.new_key, m.place, to_jsonb(t)"
             " FROM {moves} m JOIN {stage} s ON s._n = m._n JOIN {target} t ON {t_is_s}"
             f" WHERE s._op = {DELETE} AND s._position >= coalesce(t.{{p}}, '') AND s._position >= {{floor}}"
             " ON CONFLICT DO NOTHING"
@@ -218,7 +218,7 @@ class _Composer:
             f"UPDATE {{stage}} s SET _op = {FULL}{{comma}}{{lent}} FROM {{moves}} m, cdc.moved v,"
             " LATERAL jsonb_populate_record(NULL::{target}, v.row_values) r"
             f" WHERE s._op = {BORROWING} AND m._n = s._n AND v.mapping = {{mapping}} AND v.old_key = m.old_key"
-            " AND v.new_key = m.new_key AND v.position = s._position",
+            " AND v.new_key = m.new_key AND v.place = m.place",
             comma=sql.SQL(", " if lent else ""),
             lent=sql.SQL(", ").join(lent),
         )

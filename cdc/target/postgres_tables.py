@@ -20,6 +20,8 @@ def prepare_table(connection: psycopg.Connection[Any], table: TargetTable) -> in
     with connection.transaction():
         # Workers start at the same time; only one may create.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        if not table.key:  # known by name only, from a truncate that came before any row
+            return _register(connection, table)
         existing = _columns(connection, table)
         if existing:
             _complete(connection, table, existing)
@@ -28,6 +30,11 @@ def prepare_table(connection: psycopg.Connection[Any], table: TargetTable) -> in
         table_id = _register(connection, table)
         _create_tombstones(connection, table, table_id)
     return table_id
+
+
+def exists(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
+    """Whether the table is there."""
+    return bool(_columns(connection, table))
 
 
 def type_of(column: TargetColumn) -> sql.SQL:

@@ -20,7 +20,8 @@ from cdc.mapping import sqltypes, temporal
 from cdc.mapping.expressions import Expression, ExpressionError, compile_expression
 from cdc.mapping.functions import ALLOWED
 from cdc.model import NEG_INFINITY, POS_INFINITY, Kind, TableSchema, Value
-from tests.conformance.expression_cases import CASES, COLUMNS, MAY_PARK, ROWS, SCHEMA, expressions
+from tests.conformance.test_expressions_cases import CASES, MAY_PARK, expressions
+from tests.conformance.test_expressions_rows import COLUMNS, ROWS, SCHEMA
 
 pytestmark = pytest.mark.database
 
@@ -173,7 +174,7 @@ def test_every_cast_is_listed() -> None:
                 assert f"{column}::{to}" in CASES
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=expressions())
 def test_generated(oracle: Oracle, text: str) -> None:
     try:

@@ -52,10 +52,10 @@ def captured(stack: Stack, database: Database, **settings: str) -> Iterator[Capt
 @contextmanager
 def connected(database: Database) -> Iterator[Any]:
     """A cursor whose session reads and writes UTC, utf8mb4 and every date."""
-    with pymysql.connect(**database.arguments, autocommit=True, charset="utf8mb4") as connection:  # type: ignore[call-overload]
-        with connection.cursor() as cursor:
-            cursor.execute("SET time_zone = '+00:00', sql_mode = ''")
-            yield cursor
+    arguments: dict[str, Any] = {**database.arguments, "autocommit": True, "charset": "utf8mb4"}
+    with pymysql.connect(**arguments) as connection, connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '+00:00', sql_mode = ''")
+        yield cursor
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Unchanged large values of PostgreSQL: told as UNAVAILABLE under REPLICA IDENTITY DEFAULT, or refused; sent under FULL."""
+"""Unchanged large values of PostgreSQL: UNAVAILABLE or refused under REPLICA IDENTITY DEFAULT, sent under FULL."""
 
 from __future__ import annotations
 

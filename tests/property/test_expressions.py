@@ -17,9 +17,10 @@ from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.load import loads
 from cdc.model import NEG_INFINITY, POS_INFINITY
-from tests.conformance.expression_cases import CASES, SCHEMA, expressions
+from tests.conformance.test_expressions_cases import CASES, expressions
+from tests.conformance.test_expressions_rows import SCHEMA
 
-_quick = settings(deadline=None, max_examples=150)
+_quick = settings(deadline=None, max_examples=100)
 
 _DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**30), max_value=10**30)
 _DAYS = st.integers(temporal.MIN_DATE, temporal.MAX_DATE)

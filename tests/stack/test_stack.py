@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 from collections.abc import Iterator
@@ -212,6 +213,17 @@ def test_home_that_the_databases_cannot_enter(own: Stack) -> None:
     data = own.home.choices().database_data
     assert own.home.path not in data.parents
     assert (data / "postgres").stat().st_uid != 0
+
+
+def test_cluster_id_may_begin_with_a_dash(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "home")
+    stack.home.make(None, random.Random(1))
+    stack.home.save(stack.home.choices().model_copy(update={"cluster_id": "-" + "A" * 21}))
+    try:
+        stack.up(["kafka"])
+        assert states(stack)["kafka"] == "ready"
+    finally:
+        stack.reset(execute=True)
 
 
 def test_reset_rehearses_and_then_removes(tmp_path: Path) -> None:

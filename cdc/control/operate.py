@@ -1,0 +1,83 @@
+"""What every operator command needs: a pipeline's state in its target, its topics in Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from cdc.db import postgres
+from cdc.engine.build import kafka_connection
+from cdc.errors import Usage
+from cdc.mapping.model import Pipeline, TableMapping
+from cdc.model import TopicPartition
+from cdc.settings import Settings
+from cdc.source.consumer import Consumer, ConsumerOptions, open_consumer
+from cdc.target.base import Owner
+from cdc.target.operator import Operator
+from cdc.target.postgres_operator import PostgresOperator
+
+KAFKA_ANSWERS_WITHIN_S = 5.0
+"""A person waits for the answer: shorter than what a worker grants."""
+
+
+def owner_of(pipeline: Pipeline) -> Owner:
+    return Owner(pipeline.name, pipeline.target)
+
+
+@contextmanager
+def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
+    """The state of a pipeline in its target. Raises `Transient`, `Terminal`, and `Usage` for an unknown target."""
+    target = settings.target(pipeline.target)
+
+    def connect() -> psycopg.Connection[Any]:
+        return postgres.connect(target, application_name=f"{target.application_name}-operator")
+
+    operator = PostgresOperator(connect)
+    operator.open(owner_of(pipeline))
+    try:
+        yield operator
+    finally:
+        operator.close()
+
+
+@contextmanager
+def topics(settings: Settings, pipeline: Pipeline) -> Iterator[Consumer]:
+    """A client that asks about topics and joins no group by itself. Raises `Transient` when used while Kafka is away."""
+    options = ConsumerOptions(client_id="cdc-operator", request_timeout_s=KAFKA_ANSWERS_WITHIN_S)
+    consumer = open_consumer(pipeline.client, kafka_connection(settings.kafka), options)
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def topic_of(table: TableMapping) -> str:
+    """Debezium names a table's topic source.namespace.table."""
+    return f"{table.source_name}.{table.from_.namespace}.{table.from_.name}"
+
+
+def topics_of(pipeline: Pipeline) -> dict[str, list[TableMapping]]:
+    """The pipeline's topics by name, each with the mappings that read it."""
+    found: dict[str, list[TableMapping]] = {}
+    for table in pipeline.tables:
+        found.setdefault(topic_of(table), []).append(table)
+    return dict(sorted(found.items()))
+
+
+def partitions_of(consumer: Consumer, names: Iterable[str]) -> list[TopicPartition]:
+    """All partitions of those of the topics that exist."""
+    counts = consumer.partitions(names)
+    return [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
+
+
+def table_of(pipeline: Pipeline, name: str) -> TableMapping:
+    """The mapping whose target or source table is called `name`. Raises `Usage` unless there is exactly one."""
+    found = [table for table in pipeline.tables if name in (str(table.to), str(table.from_))]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(str(table.to) for table in pipeline.tables)
+    what = f"{len(found)} mappings of {name}" if found else f"no table {name}"
+    raise Usage(f"{what} in pipeline {pipeline.name}", where=pipeline.file, hint=f"give one of {known}")

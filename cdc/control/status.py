@@ -1,0 +1,367 @@
+"""How the pipelines are: what runs, what is behind and by how much, what was set aside, what the connectors say.
+
+Asks the targets, Kafka and Kafka Connect, each on its own: what does not answer is named in `unreachable`, the rest is
+shown. Takes no partitions and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from cdc.control.connect import Connect, ConnectorStatus
+from cdc.control.operate import opened, partitions_of, topics, topics_of
+from cdc.errors import CdcError
+from cdc.mapping.model import Pipeline
+from cdc.model import Outcome, TopicPartition
+from cdc.settings import Settings
+from cdc.target.base import Tally
+from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
+
+FRESH_S = 10.0
+"""A worker reports every 2 s; one that was silent this long is gone or hangs."""
+CONNECT_RETRY_S = 1.0
+
+State = Literal["running", "stopped", "failed", "never run", "unknown"]
+
+
+@dataclass(frozen=True)
+class PartitionStatus:
+    """`watermark`: the next offset to apply, None when nothing was applied; `start`, `end`: the topic's, None when Kafka
+    did not say. `lag`: records; `lag_s`: age of the newest applied change while there is a lag, None when not known."""
+
+    partition: int
+    watermark: int | None
+    start: int | None
+    end: int | None
+    lag: int | None
+    lag_s: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class TopicStatus:
+    """One topic with the mappings that read it. Counts are of records and mappings since the pipeline's beginning."""
+
+    topic: str
+    source: str
+    mappings: tuple[str, ...]
+    partitions: tuple[PartitionStatus, ...]
+    applied: int
+    skipped: dict[str, int]
+    parked: dict[str, int]
+    problem: str = ""
+
+    @property
+    def lag(self) -> int | None:
+        """Records behind, None when any partition's is not known."""
+        lags = [each.lag for each in self.partitions]
+        return None if not lags or None in lags else sum(lag for lag in lags if lag is not None)
+
+    @property
+    def lag_s(self) -> float | None:
+        """The latest partition's seconds; None when a lagging one's are not known."""
+        seconds = [each.lag_s for each in self.partitions if each.lag != 0]
+        return None if None in seconds else max((each for each in seconds if each is not None), default=0.0)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        own = (self.problem,) if self.problem else ()
+        return own + tuple(each.problem for each in self.partitions if each.problem)
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker's last words. `age_s`: how old they are; not `fresh`: it is gone or hangs."""
+
+    worker: str
+    state: str
+    error: str
+    age_s: float
+    fresh: bool
+    rows_per_second: float
+    latency_ms: dict[str, float]
+    stages: dict[str, float]
+    partitions: int
+
+
+@dataclass(frozen=True)
+class SnapshotStatus:
+    """A repeated snapshot that waits to be swept, and the command that does it."""
+
+    mapping: str
+    found_at: str
+    command: str
+
+
+@dataclass(frozen=True)
+class PipelineStatus:
+    """One pipeline. `error`: why it is failed, or what its last worker left unsaid."""
+
+    name: str
+    target: str
+    state: State
+    error: str
+    rows_per_second: float
+    workers: tuple[WorkerStatus, ...]
+    topics: tuple[TopicStatus, ...]
+    snapshots: tuple[SnapshotStatus, ...]
+    unreachable: tuple[str, ...] = ()
+
+    @property
+    def lag(self) -> int | None:
+        lags = [topic.lag for topic in self.topics]
+        return None if None in lags else sum(lag for lag in lags if lag is not None)
+
+    @property
+    def parked(self) -> int:
+        return sum(sum(topic.parked.values()) for topic in self.topics)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What makes it unhealthy, each in one line."""
+        found = [f"not reached: {each}" for each in self.unreachable]
+        if self.state == "failed":
+            found.append(self.error)
+        elif self.state in ("stopped", "never run") and self.lag != 0:
+            behind = "its lag is not known" if self.lag is None else f"{self.lag} records wait"
+            found.append(f"{self.state}, {behind}: cdc run {self.name}" + (f" ({self.error})" if self.error else ""))
+        return (*found, *(f"{topic.topic}: {problem}" for topic in self.topics for problem in topic.problems))
+
+
+@dataclass(frozen=True)
+class ConnectorState:
+    """The connector of one source: the worst state of it and its tasks, 'absent', or 'unknown'."""
+
+    source: str
+    state: str
+    tasks: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True)
+class Status:
+    pipelines: tuple[PipelineStatus, ...]
+    sources: tuple[ConnectorState, ...]
+    unreachable: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Everything answered, nothing failed, nothing that stands still is behind."""
+        parts = [each.problems for each in self.pipelines] + [each.problem for each in self.sources]
+        return not self.unreachable and not any(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data, sums included."""
+        found = asdict(self) | {"healthy": self.healthy}
+        for shown, pipeline in zip(found["pipelines"], self.pipelines, strict=True):
+            shown |= {"lag": pipeline.lag, "parked": pipeline.parked, "problems": list(pipeline.problems)}
+            for topic_shown, topic in zip(shown["topics"], pipeline.topics, strict=True):
+                topic_shown |= {"lag": topic.lag, "lag_s": topic.lag_s}
+        return found
+
+
+def status(
+    settings: Settings, pipelines: Sequence[Pipeline], now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+) -> Status:
+    """The pipelines and their sources now. Raises only `Usage`, for settings that are missing."""
+    unreachable: list[str] = []
+    offsets = _Offsets()
+    for client in sorted({pipeline.client for pipeline in pipelines}):
+        same = [pipeline for pipeline in pipelines if pipeline.client == client]
+        try:
+            offsets.ask(settings, same)
+        except CdcError as error:
+            unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
+    names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
+    sources, problem = _connectors(settings, names)
+    unreachable += [problem] if problem else []
+    found = tuple(_pipeline(settings, pipeline, offsets, now_us()) for pipeline in pipelines)
+    return Status(found, sources, tuple(unreachable))
+
+
+@dataclass
+class _Offsets:
+    """What Kafka says of the topics; `asked` names those it was asked about."""
+
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+
+    def ask(self, settings: Settings, pipelines: Sequence[Pipeline]) -> None:
+        names = sorted({topic for pipeline in pipelines for topic in topics_of(pipeline)})
+        with topics(settings, pipelines[0]) as consumer:
+            partitions = partitions_of(consumer, names)
+            self.ids |= consumer.topic_ids(names)
+            self.starts |= consumer.starts(partitions)
+            self.ends |= consumer.ends(partitions)
+        self.asked |= set(names)
+
+
+@dataclass
+class _Stored:
+    """What a target says of one pipeline."""
+
+    partitions: list[PartitionState] = field(default_factory=list)
+    workers: list[WorkerState] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    parked: list[ParkedEntry] = field(default_factory=list)
+    snapshots: list[OpenSnapshot] = field(default_factory=list)
+
+
+def _pipeline(settings: Settings, pipeline: Pipeline, offsets: _Offsets, now_us: int) -> PipelineStatus:
+    stored, unreachable = _Stored(), ""
+    try:
+        with opened(settings, pipeline) as operator:
+            stored = _Stored(
+                operator.partitions(),
+                operator.workers(),
+                operator.tallies(),
+                operator.parked(),
+                operator.open_snapshots(),
+            )
+    except CdcError as error:
+        unreachable = f"target {pipeline.target}: {error.what}" + (f" (at {error.where})" if error.where else "")
+    workers = tuple(_worker(each) for each in stored.workers)
+    state, problem = state_of(workers)
+    return PipelineStatus(
+        name=pipeline.name,
+        target=pipeline.target,
+        state="unknown" if unreachable else state,
+        error=problem,
+        rows_per_second=round(sum(each.rows_per_second for each in workers if each.fresh), 1),
+        workers=tuple(each for each in workers if each.fresh) or workers[:1],
+        topics=tuple(
+            _topic(topic, [table.id for table in tables], tables[0].source_name, stored, offsets, now_us)
+            for topic, tables in topics_of(pipeline).items()
+        ),
+        snapshots=tuple(_snapshot(pipeline, each) for each in stored.snapshots),
+        unreachable=(unreachable,) if unreachable else (),
+    )
+
+
+def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
+    """The pipeline's state from its workers' last words (newest first), and what there is to say about it."""
+    if not workers:
+        return "never run", ""
+    if any(each.fresh and each.state not in ("stopped", "failed") for each in workers):
+        return "running", ""
+    last = workers[0]
+    if last.state == "failed":
+        return "failed", last.error
+    if last.state == "stopped":
+        return "stopped", ""
+    return "stopped", f"worker {last.worker} ended without a word {last.age_s:.0f} s ago"
+
+
+def _worker(found: WorkerState) -> WorkerStatus:
+    report = found.report
+    return WorkerStatus(
+        report.worker,
+        report.state,
+        report.error,
+        round(found.age_s, 1),
+        found.age_s <= FRESH_S and report.state not in ("stopped", "failed"),
+        report.rows_per_second,
+        report.latency_ms,
+        report.stages,
+        len(report.partitions),
+    )
+
+
+def _topic(
+    topic: str, mappings: list[str], source: str, stored: _Stored, offsets: _Offsets, now_us: int
+) -> TopicStatus:
+    marks = {each.partition: each for each in stored.partitions if each.partition.topic == topic}
+    known = {each for each in offsets.ends if each.topic == topic}
+    missing = topic in offsets.asked and not known
+    return TopicStatus(
+        topic,
+        source,
+        tuple(mappings),
+        tuple(
+            partition_status(
+                each, marks.get(each), offsets.starts.get(each), offsets.ends.get(each), offsets.ids.get(topic), now_us
+            )
+            for each in sorted(known | marks.keys())
+        ),
+        applied=_sum(stored.tallies, topic, Outcome.APPLIED) + _sum(stored.tallies, topic, Outcome.SUPERSEDED),
+        skipped=_by_reason(
+            (tally.reason, tally.number)
+            for tally in stored.tallies
+            if tally.partition.topic == topic and tally.outcome == Outcome.SKIPPED
+        ),
+        parked=_by_reason((entry.reason, 1) for entry in stored.parked if entry.partition.topic == topic),
+        problem="the topic does not exist (yet): is the table captured?" if missing else "",
+    )
+
+
+def partition_status(
+    partition: TopicPartition,
+    mark: PartitionState | None,
+    start: int | None,
+    end: int | None,
+    topic_id: str | None,
+    now_us: int,
+) -> PartitionStatus:
+    """One partition's numbers; what was never applied lags by all that the topic holds."""
+    watermark = mark.next if mark is not None else None
+    if start is None or end is None:
+        return PartitionStatus(partition.partition, watermark, start, end, None, None)
+    at = start if watermark is None else watermark
+    lag = max(0, end - at)
+    seconds = 0.0 if lag == 0 else None
+    if lag and mark is not None and mark.time_us is not None:
+        seconds = round(max(0.0, (now_us - mark.time_us) / 1e6), 1)
+    problem = ""
+    if watermark is not None and mark is not None and topic_id is not None and mark.topic_id != topic_id:
+        problem = f"partition {partition.partition}: the topic was created again, the watermark is of the old one"
+    elif at < start:
+        problem = f"partition {partition.partition}: offsets {at} to {start - 1} are gone, retention passed them"
+    elif at > end:
+        problem = f"partition {partition.partition}: the watermark {at} lies behind the topic's end {end}"
+    return PartitionStatus(partition.partition, watermark, start, end, lag, seconds, problem)
+
+
+def _sum(tallies: Iterable[Tally], topic: str, outcome: Outcome) -> int:
+    return sum(tally.number for tally in tallies if tally.partition.topic == topic and tally.outcome == outcome)
+
+
+def _by_reason(counted: Iterable[tuple[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for reason, number in counted:
+        found[reason] = found.get(reason, 0) + number
+    return dict(sorted(found.items()))
+
+
+def _snapshot(pipeline: Pipeline, found: OpenSnapshot) -> SnapshotStatus:
+    table = found.mapping.partition("/")[2]
+    command = f"cdc sweep {pipeline.name} {table} --execute --reason …"
+    return SnapshotStatus(found.mapping, found.found_at.isoformat(timespec="seconds"), command)
+
+
+def _connectors(settings: Settings, names: Sequence[str]) -> tuple[tuple[ConnectorState, ...], str]:
+    try:
+        with Connect(settings.connect, retry_for_s=CONNECT_RETRY_S) as connect:
+            known = connect.statuses()
+    except CdcError as error:
+        unknown = tuple(ConnectorState(name, "unknown", (), "") for name in names)
+        return unknown, f"Kafka Connect: {error.what}"
+    return tuple(connector_state(name, known.get(name)) for name in names), ""
+
+
+def connector_state(source: str, found: ConnectorStatus | None) -> ConnectorState:
+    """A failed task fails the connector, whatever the connector says of itself."""
+    if found is None:
+        return ConnectorState(
+            source, "absent", (), f"not registered: cdc source register {source} --execute --reason …"
+        )
+    problem = found.problem or ""
+    if not problem and found.state == "RUNNING" and not found.tasks:
+        problem = f"connector {source} has no task: it captures nothing"
+    elif not problem and found.state in ("PAUSED", "STOPPED"):
+        problem = f"connector {source} is {found.state}: it captures nothing"
+    return ConnectorState(source, found.state, tuple(task.state for task in found.tasks), problem)

@@ -1,0 +1,136 @@
+"""The operator's side of a target's state: looking at it without touching it, and moving it on purpose.
+
+A worker uses `cdc.target.base`; commands use this. Every method that changes something is one transaction, and none of
+them needs the workers to be stopped: what they change that a worker relies on (watermarks, parked keys) raises the
+partitions' fences, so that a worker that builds on the old state commits nothing more and reads it again.
+
+Failure modes: `Transient` (connection lost, lock not granted), `Terminal` (privileges), as in `cdc.target.base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from cdc.model import Position, RawRecord, TopicPartition
+from cdc.target.base import Epoch, Owner, Tally, WorkerReport
+
+
+class PartitionState(msgspec.Struct, frozen=True):
+    """A stored watermark. `next` is None for a partition that was taken and of which nothing was applied yet.
+
+    `time_us`: commit time at the source of the newest applied change, µs since 1970; None after a rewind.
+    """
+
+    partition: TopicPartition
+    topic_id: str
+    next: int | None
+    fence: int
+    tracker: str
+    time_us: int | None
+
+
+class WorkerState(msgspec.Struct, frozen=True):
+    """A worker's last report and how old it is by the target's clock."""
+
+    report: WorkerReport
+    age_s: float
+
+
+class OpenSnapshot(msgspec.Struct, frozen=True):
+    """A repeated snapshot that nobody settled. `ends`: where the topic's partitions ended at a moment when the snapshot
+    was over; None until that was seen."""
+
+    mapping: str
+    topic: str
+    position: Position
+    found_at: datetime
+    ends: dict[int, int] | None
+
+
+class ParkedEntry(msgspec.Struct, frozen=True):
+    """A parked record without its bytes. `hold`: its target key's text, a row value: not for every screen."""
+
+    id: int
+    mapping: str
+    hold: str
+    partition: TopicPartition
+    offset: int
+    reason: str
+    error: str
+    parked_at: datetime
+    retry_requested: bool
+
+    @property
+    def where(self) -> str:
+        return f"{self.partition.topic}:{self.partition.partition}:{self.offset}"
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Where a partition shall go on: at `next` (None: at the topic's beginning) of the topic with `topic_id`.
+
+    `tracker`: the position tracker's state to go on with; None leaves it as it is.
+    """
+
+    partition: TopicPartition
+    topic_id: str
+    next: int | None
+    tracker: str | None = None
+
+
+Choose = Callable[[Sequence[PartitionState]], Sequence[Move]]
+"""Called with all watermarks of the owner while nobody can change them; says which of them move. May raise."""
+
+
+class Operator(Protocol):
+    """One connection of a command to one target, for one owner at a time."""
+
+    def open(self, owner: Owner) -> None:
+        """Connect. Changes nothing, takes nothing; a target without state has empty answers."""
+
+    def close(self) -> None: ...
+
+    # -- looking
+
+    def partitions(self) -> list[PartitionState]:
+        """All watermarks, by topic and partition."""
+
+    def workers(self) -> list[WorkerState]:
+        """Every worker that ever reported, newest report first."""
+
+    def tallies(self) -> list[Tally]: ...
+
+    def epochs(self) -> list[Epoch]:
+        """The newest epoch of every source."""
+
+    def open_snapshots(self) -> list[OpenSnapshot]:
+        """Repeated snapshots that nobody settled, oldest position first."""
+
+    def parked(self) -> list[ParkedEntry]:
+        """All parked records in the order they were parked."""
+
+    def record(self, parked_id: int) -> RawRecord | None:
+        """A parked record as it came; None when it is not parked (any more)."""
+
+    # -- moving; each needs the state tables to be there
+
+    def rewind(self, choose: Choose) -> None:
+        """Lock the watermarks, ask `choose`, set `next` and raise the fences in one statement."""
+
+    def request_retry(self, ids: Sequence[int]) -> None:
+        """Ask the partitions' owners to retry the keys of these parked records."""
+
+    def discard(self, ids: Sequence[int]) -> list[ParkedEntry]:
+        """Remove parked records and count them as skipped ('discarded') instead; returns those that were there.
+
+        The fences of their partitions rise; what waited behind them is asked to be retried.
+        """
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """Remember an epoch; a number that is there already keeps its identity."""
+
+    def note_ends(self, snapshot: OpenSnapshot, ends: Mapping[int, int]) -> None:
+        """Remember that the snapshot is over and where the topic's partitions ended then."""
