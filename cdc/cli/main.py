@@ -1,4 +1,4 @@
-"""The command `cdc`. Each group of commands is one module; this one puts them together and turns errors into exit codes.
+"""The command `cdc`: each group of commands is one module; here they come together and errors become exit codes.
 
 Exit codes: 0 done, 1 findings or refused, 2 usage.
 """
@@ -10,7 +10,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import mapping, stack
+from cdc.cli import demo, mapping, source, stack
 from cdc.cli.run import run
 from cdc.errors import CdcError, Usage
 
@@ -21,6 +21,8 @@ app = App(
 app.command(run)
 app.command(stack.app)
 app.command(mapping.app)
+app.command(source.app)
+app.command(demo.app)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cdc.cli.common import Connections, Mappings
+from cdc.control.goal import Goal
 from cdc.control.run import find_pipelines, worker_specs
 from cdc.engine.logs import configure_logs
 from cdc.engine.supervisor import Supervisor
@@ -21,6 +22,7 @@ def run(
     until_caught_up: Annotated[
         bool, Parameter(help="Stop when everything committed at the sources by now is in the targets.")
     ] = False,
+    deadline: Annotated[float, Parameter(help="Seconds after which --until-caught-up gives up.")] = 3600.0,
     log_level: Annotated[str, Parameter(help="debug, info, warning or error.")] = "info",
     mappings: Mappings = Path("mappings"),
     connections: Connections = Path("connect-configs/connections.yaml"),
@@ -33,4 +35,5 @@ def run(
     settings = load(connections)
     found = find_pipelines(mappings, pipelines)
     specs = worker_specs(settings, found, workers, connections, log_level)
-    sys.exit(Supervisor(specs).run())
+    goal = Goal(settings, found, deadline).reached if until_caught_up else None
+    sys.exit(Supervisor(specs, goal).run())

@@ -65,7 +65,8 @@ def _boolean(text: str) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
+    """A bytea's hex; the bytes of their text for composites and whatever else nobody described."""
+    return bytes.fromhex(text[2:]) if text.startswith("\\x") else text.encode()
 
 
 _INFINITIES = {"infinity": POS_INFINITY, "-infinity": NEG_INFINITY}
@@ -94,11 +95,6 @@ def _hstore(text: str) -> str:
     return msgspec.json.encode(msgspec.json.decode(text)).decode()
 
 
-def _text_of_bytes(text: str) -> bytes:
-    """A composite, and whatever else nobody described: Debezium sends the bytes of its text."""
-    return text.encode()
-
-
 _FINITE = "CASE WHEN isfinite({{c}}) THEN ({0})::text ELSE {{c}}::text END"
 _MICROS = "(extract(epoch FROM {c}) * 1000000)::bigint"
 _INTERVAL = (
@@ -109,7 +105,6 @@ _INTERVAL = (
 
 _POSTGRES_TYPES: dict[str, Reader] = {
     "money": Reader("{c}::numeric"),
-    "bytea": Reader(parse=_bytes),
     "hstore": Reader("{c}::json", _hstore),
 }
 
@@ -120,7 +115,7 @@ _POSTGRES_KINDS: dict[Kind, Reader] = {
     Kind.FLOAT32: Reader(parse=values.float32),
     Kind.FLOAT64: Reader(parse=float),
     Kind.TEXT: Reader(),
-    Kind.BYTES: Reader(parse=_text_of_bytes),
+    Kind.BYTES: Reader(parse=_bytes),
     Kind.BITS: Reader(),
     Kind.DATE: Reader(_FINITE.format("{c} - date '1970-01-01'"), _number_or_infinity),
     Kind.TIME: Reader(_MICROS, int),

@@ -13,11 +13,11 @@ must come after everything the partition saw before it, and the same when it is 
 were seen in between: a redelivered one that took "the newest commit part" would overwrite newer rows. So each such
 transaction gets its `base` when it is first seen, and the tracker remembers it by the transaction's id:
 
-    base = max(part of the newest initial snapshot, newest commit part + 1)
+    base = newest part of any kind (snapshot reads, commits, other bases) + 1
 
 `+ 1` and not `+ 0`: two transactions with an equal commit part would be compared by lsn, and an INSERT that waited in
-the unique index for a DELETE of the same key has the lower lsn. No real commit part lies so near: a commit record is
-longer than one byte.
+the unique index for a DELETE of the same key has the lower lsn. No real commit part lies so near: between two such
+transactions, and before the next commit part, there is at least one commit record in the log.
 
 A transaction's base survives restarts (the state is stored beside the watermark) and rewinds (the base is looked up,
 not computed again).
@@ -201,12 +201,12 @@ class PostgresTracker:
         known = self.first.get(transaction)
         if known is not None:
             return known, False
-        snapshot = self.snapshot or 0
-        base = self.commit + 1 if self.commit > snapshot else snapshot
+        base = self.commit + 1
+        unsure = lsn <= self.lsn and self.commit > (self.snapshot or 0)
         self.first[transaction] = base
         if len(self.first) > FIRST_TRANSACTIONS:
             del self.first[next(iter(self.first))]
-        return base, lsn <= self.lsn and self.commit > snapshot
+        return base, unsure
 
 
 def _sequence(text: str | None) -> tuple[int | None, int | None]:

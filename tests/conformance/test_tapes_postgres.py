@@ -79,7 +79,7 @@ def test_named_cases(bench: Bench, name: str, policy: DeletePolicy) -> None:
     bench.check(tape, list(range(1, len(tape))), policy)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
 def test_random_tapes(
     bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy

@@ -1,0 +1,164 @@
+"""The rows of a source table as canonical values, streamed: all of them, or those of some keys.
+
+PostgreSQL streams one COPY. MariaDB is read page by page along its primary key, so that neither side holds more than a
+page and no transaction stays open; what moves between pages meanwhile differs at first and is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
+from itertools import islice
+from typing import Any, Protocol
+
+from cdc.db import mariadb, postgres
+from cdc.db.catalog import CatalogTable
+from cdc.errors import CdcError, Terminal, Transient
+from cdc.model import UNAVAILABLE, Kind, TableSchema, Value
+from cdc.reconcile.columns import POSTGRES_SESSION, Reader, canonical, reader
+from cdc.reconcile.schema import table_schema, undescribed_types
+from cdc.settings import SourceSettings
+from cdc.source.refusals import refusal
+
+PAGE = 5000
+"""Rows that are handed over, and for MariaDB read, at a time."""
+
+Image = tuple[Value, ...]
+Key = tuple[str, ...]
+Connection = postgres.Connection | mariadb.Connection
+
+
+class SourceRows(Protocol):
+    """One source table. Reads only. A lost connection is `Transient`, a missing privilege `Terminal`."""
+
+    schema: TableSchema
+
+    def all(self) -> Iterator[list[Image]]:
+        """Every row, in the order of `schema.columns`, in lists of at most `PAGE`. Columns that can't be carried
+        exactly, and values that no canonical value holds, are UNAVAILABLE."""
+
+    def of_keys(self, keys: Sequence[Key]) -> Iterator[list[Image]] | None:
+        """The rows of these source keys (texts, in the order of `schema.key`), and perhaps some more: a source may find
+        more texts equal than we do. None when a key is no value of the source's types."""
+
+
+KEY_KINDS = {
+    "postgresql": frozenset(Kind) - {Kind.FLOAT32, Kind.FLOAT64, Kind.JSON, Kind.ARRAY, Kind.INTERVAL},
+    "mariadb": frozenset((Kind.INTEGER, Kind.DECIMAL, Kind.TEXT, Kind.UUID, Kind.DATE)),
+}
+"""Kinds of key columns whose target text, in a column of the default type, finds the row at the source."""
+
+
+@contextmanager
+def open_source(settings: SourceSettings) -> Iterator[Callable[[str, str], SourceRows]]:
+    """A function that gives the rows of a table by namespace and name; it raises `Terminal` when there is none."""
+    connection: Connection
+    if settings.kind == "postgresql":
+        connection = postgres.connect(settings, application_name="cdc compare")
+        with connection, reading(connection, settings.where):
+            connection.execute(POSTGRES_SESSION.encode())
+            connection.execute("SET default_transaction_read_only = on")
+            pg = connection
+            yield lambda namespace, name: _PostgresRows(pg, settings, _one(settings, postgres.catalog, pg, namespace, name))
+        return
+    connection = mariadb.connect(settings)
+    with connection, reading(connection, settings.where):
+        maria = connection
+        yield lambda namespace, name: _MariadbRows(maria, settings, _one(settings, mariadb.catalog, maria, namespace, name))
+
+
+def _one(settings: SourceSettings, catalog: Any, connection: Any, namespace: str, name: str) -> CatalogTable:
+    with reading(connection, settings.where):
+        found: tuple[CatalogTable, ...] = catalog(connection, (namespace,), (name,))
+    if not found or not found[0].columns:
+        hint = "check 'from:' of the mapping; does this user have the right to see it?"
+        raise Terminal(f"there is no table {namespace}.{name}", where=settings.where, hint=hint)
+    return found[0]
+
+
+@contextmanager
+def reading(connection: Connection, where: str) -> Iterator[None]:
+    """Errors of the driver as ours."""
+    try:
+        yield
+    except CdcError:
+        raise
+    except (postgres.LOST, *mariadb.LOST) as error:
+        raise Transient(_text(error), where=where, hint="is the server up and reachable from here?") from error
+    except connection.ProgrammingError as error:
+        raise Terminal(_text(error), where=where, hint="grant SELECT on the table to this user") from error
+
+
+def _text(error: Exception) -> str:
+    return str(error.args[-1] if error.args else error).strip().partition("\n")[0] or type(error).__name__
+
+
+class _Readers:
+    """The select list of a table and the functions that make canonical values of what it gives."""
+
+    def __init__(self, schema: TableSchema, quote: Callable[[str], str]) -> None:
+        chosen: list[tuple[int, Reader]] = []
+        for index, column in enumerate(schema.columns):
+            if refusal(column.type, schema.kind) is None:
+                chosen.append((index, reader(column.type, schema.kind, nullable=column.nullable)))
+        self.sql = ", ".join(
+            each.sql.replace("{c}", quote(schema.columns[index].name)) for index, each in chosen
+        )
+        self.number = len(chosen)
+        self._width = len(schema.columns)
+        self._places = [index for index, _ in chosen]
+        self._parsers = [(place, canonical(each.parse)) for place, (_, each) in enumerate(chosen) if each.parse]
+
+    def images(self, rows: Sequence[Sequence[Any]]) -> list[Image]:
+        """`rows` of the select list as images of the schema."""
+        if not rows:
+            return []
+        columns: list[Any] = list(zip(*rows, strict=True))
+        for place, parse in self._parsers:
+            columns[place] = list(map(parse, columns[place]))
+        if self.number < self._width:
+            full: list[Any] = [[UNAVAILABLE] * len(rows)] * self._width
+            for place, index in enumerate(self._places):
+                full[index] = columns[place]
+            columns = full
+        return list(zip(*columns, strict=True))
+
+
+class _PostgresRows:
+    def __init__(self, connection: postgres.Connection, settings: SourceSettings, table: CatalogTable) -> None:
+        self._connection = connection
+        self._where = settings.where
+        with reading(connection, self._where):
+            own = undescribed_types(connection, table)
+        self.schema = table_schema(settings.name, "postgresql", table, own)
+        self._table = postgres.quote(table.namespace, table.name)
+        self._readers = _Readers(self.schema, postgres.quote)
+        self._key_types = [column.declared for column in table.columns if column.name in table.key]
+
+    def all(self) -> Iterator[list[Image]]:
+        return self._copy(f"COPY (SELECT {self._readers.sql} FROM {self._table}) TO STDOUT", None)
+
+    def of_keys(self, keys: Sequence[Key]) -> Iterator[list[Image]] | None:
+        names = ", ".join(map(postgres.quote, self.schema.key))
+        places = [f"k{index}" for index in range(len(self._key_types))]
+        casts = ", ".join(f"{place}::{type_}" for place, type_ in zip(places, self._key_types, strict=True))
+        arrays = ", ".join("%s::text[]" for _ in places)
+        lists = tuple(list(column) for column in zip(*keys, strict=True))
+        sql = f"SELECT {casts} FROM unnest({_literal('')}) AS u ({', '.join(places)})".replace(_literal(""), arrays)
+        select = f"COPY (SELECT {self._readers.sql} FROM {self._table} WHERE ({names}) IN (".replace("%", "%%")
+        try:
+            return iter(list(self._copy(f"{select}{sql})) TO STDOUT", lists)))
+        except self._connection.DataError:
+            return None
+
+    def _copy(self, statement: str, parameters: tuple[Any, ...] | None) -> Iterator[list[Image]]:
+        with (
+            reading(self._connection, self._where),
+            self._connection.cursor() as cursor,
+            cursor.copy(statement.encode(), parameters) as copy,
+        ):
+            copy.set_types(["text"] * self._readers.number)
+            rows = copy.rows()
+            while page := list(islice(rows, PAGE)):
+                yield self._readers.images(page)
