@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -11,10 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cdc.cli.common import Connections
+from cdc.cli.common import Connections, Mappings
 from cdc.demo import seed as demo_seed
 from cdc.demo.load import Load, Report
 from cdc.demo.prepare import prepare as prepare_demo
+from cdc.demo.show import Shown, show
 from cdc.settings import DEFAULT_PATH
 from cdc.settings import load as load_settings
 
@@ -76,6 +78,61 @@ def load(
         return
     for name, report in work.reports.items():
         _print_report(name, report)
+
+
+@app.command
+def run(
+    *,
+    home: Annotated[Path, Parameter(help="The folder of the stack that the demo runs on.")] = Path(".stack"),
+    rate: Annotated[float, Parameter(help="Transactions a second, both databases together.")] = 100.0,
+    seconds: Annotated[float, Parameter(help="How long the load runs.")] = 20.0,
+    seed: Seed = 1,
+    mappings: Mappings = Path("mappings"),
+    connections: Connections = DEFAULT_PATH,
+    output: Output = "table",
+) -> int:
+    """Everything once, from nothing to a checked synchronization. Exit code 1 when anything differs."""
+    console = Console(stderr=output == "json", highlight=False, soft_wrap=True)
+    with console.status("") as spinner:
+
+        def say(line: str) -> None:
+            console.print(f"[dim]·[/dim] {line}")
+            spinner.update(line)
+
+        shown = show(home, mappings, connections, rate=rate, seconds=seconds, seed=seed, say=say)
+    if output == "json":
+        _print_json(shown.to_dict())
+    else:
+        _print_shown(console, shown, home)
+    return 0 if shown.well else 1
+
+
+def _print_shown(console: Console, shown: Shown, home: Path) -> None:
+    table = Table("table", "rows at the source", "in the hub", "missing", "surplus", "different", box=SIMPLE_HEAD)
+    for each in shown.compared.tables:
+        numbers = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
+        table.add_row(each.mapping, *(f"{number:,}" for number in numbers))
+    console.print(table)
+    console.print(
+        f"load      {shown.loaded_transactions:,} transactions, {shown.loaded_rows:,} rows in {shown.seconds:g} s"
+    )
+    console.print(f"caught up {shown.caught_up_s:.1f} s after the last of them; lag {shown.lag}, parked {shown.parked}")
+    for pipeline, latency in shown.latency_ms.items():
+        if latency:
+            console.print(
+                f"latency   {pipeline}: p50 {latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms"
+                " (commit at the source to commit in the hub)"
+            )
+    if "billing" in shown.latency_ms:
+        console.print("[dim]          MariaDB tells commit times in whole seconds: up to 1,000 ms of its figures are that[/dim]")
+    verdict = "[green]the hub equals its sources[/green]" if shown.well else "[red]the hub differs from its sources[/red]"
+    console.print(f"result    {verdict}")
+    if shown.well:
+        console.print(
+            f"\nThe stack still runs. Try:\n  export CDC_STACK_HOME={home}\n  cdc run &              # live again\n"
+            "  cdc demo load --seconds 60\n  cdc status --watch\n  cdc compare\n"
+            f"  cdc stack down --home {home}"
+        )
 
 
 def _print_report(name: str, report: Report) -> None:

@@ -26,7 +26,7 @@ SERVER_ERROR_FOR_S = 10.0
 """How long a 500 is asked again. A worker says it while it starts, but also for good: a secret it cannot look up."""
 POLL_S = 0.2
 """How often a state is asked for while waiting for it."""
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 """How long `wait_running` lets a connector be FAILED or unknown before it believes it: right after a change of the
 configuration the worker still shows the state of before."""
 

@@ -161,20 +161,21 @@ def _postgres_server(database: PostgresSource, config: Mapping[str, str], captur
 def _slot(database: PostgresSource, name: str, captured_now: bool) -> list[Finding]:
     """A slot of this name that this connector could not use."""
     row = database.connection.execute(
-        "SELECT database IS DISTINCT FROM current_database(), active, wal_status = 'lost'"
+        "SELECT database IS DISTINCT FROM current_database(), active_pid, wal_status = 'lost'"
         " FROM pg_replication_slots WHERE slot_name = %s",
         (name,),
     ).fetchone()
     if row is None:
         return []
-    foreign, active, lost = row
+    foreign, reader, lost = row
     where = f"slot {name}"
     other = f'"slot.name": "cdc_{database.settings.name}",'
     if foreign:
         return [_finding("slot-taken", where, "it belongs to another database", "a slot serves one database", other)]
-    if active and not captured_now:
+    if reader is not None and not captured_now:
         why = "a slot serves one reader: the connector would wait for it, looking as if it ran"
-        return [_finding("slot-taken", where, "somebody reads it", why, other)]
+        fix = f"SELECT pg_terminate_backend({reader}); -- or another slot.name"
+        return [_finding("slot-taken", where, f"process {reader} reads it", why, fix)]
     if lost:
         fix = f"SELECT pg_drop_replication_slot('{name}'); -- and load all tables again"
         return [_finding("slot-lost", where, "the server has removed log that it needs", "changes are lost", fix)]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psycopg
 
 from cdc.db import postgres
 from cdc.engine.build import kafka_connection
@@ -32,7 +29,7 @@ def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
     """The state of a pipeline in its target. Raises `Transient`, `Terminal`, and `Usage` for an unknown target."""
     target = settings.target(pipeline.target)
 
-    def connect() -> psycopg.Connection[Any]:
+    def connect() -> postgres.Connection:
         return postgres.connect(target, application_name=f"{target.application_name}-operator")
 
     operator = PostgresOperator(connect)
@@ -45,7 +42,7 @@ def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
 
 @contextmanager
 def topics(settings: Settings, pipeline: Pipeline) -> Iterator[Consumer]:
-    """A client that asks about topics and joins no group by itself. Raises `Transient` when used while Kafka is away."""
+    """A client that asks about topics and joins no group by itself. Asking raises `Transient` while Kafka is away."""
     options = ConsumerOptions(client_id="cdc-operator", request_timeout_s=KAFKA_ANSWERS_WITHIN_S)
     consumer = open_consumer(pipeline.client, kafka_connection(settings.kafka), options)
     try:

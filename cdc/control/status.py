@@ -29,8 +29,9 @@ State = Literal["running", "stopped", "failed", "never run", "unknown"]
 
 @dataclass(frozen=True)
 class PartitionStatus:
-    """`watermark`: the next offset to apply, None when nothing was applied; `start`, `end`: the topic's, None when Kafka
-    did not say. `lag`: records; `lag_s`: age of the newest applied change while there is a lag, None when not known."""
+    """`watermark`: the next offset to apply, None when nothing was applied; `start`, `end`: the topic's, None when
+    Kafka did not say. `lag`: records; `lag_s`: age of the newest applied change while there is a lag, None when not
+    known."""
 
     partition: int
     watermark: int | None
@@ -254,7 +255,7 @@ def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
         return "failed", last.error
     if last.state == "stopped":
         return "stopped", ""
-    return "stopped", f"worker {last.worker} ended without a word {last.age_s:.0f} s ago"
+    return "stopped", f"worker {last.worker} has been silent for {last.age_s:.0f} s: it was killed or hangs"
 
 
 def _worker(found: WorkerState) -> WorkerStatus:

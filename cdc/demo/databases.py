@@ -17,7 +17,8 @@ class LoadDatabase(Protocol):
     """One connection of the load."""
 
     def world(self, seed: int) -> World:
-        """The world as it stands in the database now."""
+        """The world as it stands in the database now. Raises `Transient` when the connection is lost, `Usage` when the
+        database is not of the demo's making."""
 
     def run(self, transaction: Transaction) -> list[int]:
         """Run it to its commit or rollback; affected rows by statement. Raises `Interrupted`."""
@@ -36,22 +37,21 @@ class Crm:
         self._connection = postgres.connect(
             settings, account=settings.admin, application_name="cdc demo load", autocommit=False
         )
-        try:
-            self._connection.execute("SET timezone = 'UTC'")
-            found = self._one(
-                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
-            )
-            _refuse_unmarked(found, settings)
-            self._connection.commit()
-        except postgres.LOST as error:
-            raise Transient(str(error).strip(), where=settings.where) from error
+        self._settings = settings
 
     def world(self, seed: int) -> World:
         try:
+            self._connection.execute("SET timezone = 'UTC'")
+            _refuse_unmarked(
+                self._one(
+                    "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+                ),
+                self._settings,
+            )
             known = self._known()
             self._connection.commit()
         except postgres.LOST as error:
-            raise Transient(str(error).strip(), where="demo load") from error
+            raise Transient(str(error).strip(), where=self._settings.where) from error
         return CrmWorld(known, seed)
 
     def run(self, transaction: Transaction) -> list[int]:
@@ -105,16 +105,18 @@ class Billing:
             settings, account=settings.admin, database=settings.database, autocommit=False
         )
         self._cursor = self._connection.cursor()
-        _refuse_unmarked(
-            self._one("SELECT schema_comment FROM information_schema.schemata WHERE schema_name = database()"), settings
-        )
+        self._settings = settings
 
     def world(self, seed: int) -> World:
         try:
+            _refuse_unmarked(
+                self._one("SELECT schema_comment FROM information_schema.schemata WHERE schema_name = database()"),
+                self._settings,
+            )
             known = self._known()
             self._connection.commit()
         except mariadb.LOST as error:
-            raise Transient(str(error), where="demo load") from error
+            raise Transient(str(error), where=self._settings.where) from error
         return BillingWorld(known, seed)
 
     def run(self, transaction: Transaction) -> list[int]:

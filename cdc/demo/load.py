@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdc.demo.databases import Billing, Crm, Interrupted, LoadDatabase
-from cdc.demo.world import Transaction
+from cdc.demo.world import Transaction, World
 from cdc.retry import retrying
 from cdc.settings import SourceSettings
 
@@ -117,8 +117,9 @@ class Load:
         return self.reports
 
     def _work(self, name: Database, rate: float | None, seconds: float | None, transactions: int | None) -> None:
-        report, database = self.reports[name], self._opens[name]()
-        world, start = database.world(self._seed), self._clock()
+        report = self.reports[name]
+        database, world = self._enter(name, self._seed)
+        start = self._clock()
         due, done = start, 0
         try:
             while not self._stop.is_set() and (transactions is None or done < transactions):
@@ -139,14 +140,21 @@ class Load:
                 except Interrupted:
                     report.interrupted += 1
                     database.close()
-                    database = self._again(name)
-                    world = database.world(self._seed + done)
+                    database, world = self._enter_again(name, self._seed + done)
         finally:
             report.seconds = self._clock() - start
             database.close()
 
-    def _again(self, name: Database) -> LoadDatabase:
-        return retrying(self._opens[name], for_seconds=RECONNECT_FOR_S, max_wait=1.0)
+    def _enter(self, name: Database, seed: int) -> tuple[LoadDatabase, World]:
+        database = self._opens[name]()
+        try:
+            return database, database.world(seed)
+        except BaseException:
+            database.close()
+            raise
+
+    def _enter_again(self, name: Database, seed: int) -> tuple[LoadDatabase, World]:
+        return retrying(lambda: self._enter(name, seed), for_seconds=RECONNECT_FOR_S, max_wait=1.0)
 
 
 def _count(report: Report, transaction: Transaction, affected: list[int]) -> None:

@@ -144,11 +144,10 @@ class _PostgresRows:
         places = [f"k{index}" for index in range(len(self._key_types))]
         casts = ", ".join(f"{place}::{type_}" for place, type_ in zip(places, self._key_types, strict=True))
         arrays = ", ".join("%s::text[]" for _ in places)
-        lists = tuple(list(column) for column in zip(*keys, strict=True))
-        sql = f"SELECT {casts} FROM unnest({_literal('')}) AS u ({', '.join(places)})".replace(_literal(""), arrays)
-        select = f"COPY (SELECT {self._readers.sql} FROM {self._table} WHERE ({names}) IN (".replace("%", "%%")
+        select = f"SELECT {self._readers.sql} FROM {self._table} WHERE ({names}) IN (SELECT {casts} FROM unnest("
+        statement = f"COPY ({select.replace('%', '%%')}{arrays}) AS u ({', '.join(places)}))) TO STDOUT"
         try:
-            return iter(list(self._copy(f"{select}{sql})) TO STDOUT", lists)))
+            return iter(list(self._copy(statement, tuple(list(column) for column in zip(*keys, strict=True)))))
         except self._connection.DataError:
             return None
 
@@ -162,3 +161,61 @@ class _PostgresRows:
             rows = copy.rows()
             while page := list(islice(rows, PAGE)):
                 yield self._readers.images(page)
+
+
+class _MariadbRows:
+    def __init__(self, connection: mariadb.Connection, settings: SourceSettings, table: CatalogTable) -> None:
+        self._connection = connection
+        self._where = settings.where
+        self.schema = table_schema(settings.name, "mariadb", table)
+        self._readers = _Readers(self.schema, mariadb.quote)
+        self._order = [mariadb.quote(name) for name in table.key]  # as the index has them
+        sql = ", ".join([self._readers.sql, *self._order])
+        self._select = f"SELECT {sql} FROM {mariadb.quote(table.namespace, table.name)}".replace("%", "%%")
+        self._numbers = [column.type.kind for column in self.schema.columns if column.key]
+
+    def all(self) -> Iterator[list[Image]]:
+        last: tuple[Any, ...] | None = None
+        order = ", ".join(self._order).replace("%", "%%")
+        while True:
+            where, after = self._after(last) if last is not None else ("", ())
+            # Without a key there is nothing to turn the page by: the driver holds the whole table then.
+            paging = f" ORDER BY {order} LIMIT {PAGE}" if order else ""
+            rows = self._rows(f"{self._select}{where}{paging}", after)
+            yield self._images(rows)
+            if len(rows) < PAGE or not order:
+                return
+            last = rows[-1][self._readers.number :]
+
+    def of_keys(self, keys: Sequence[Key]) -> Iterator[list[Image]] | None:
+        names = ", ".join(mariadb.quote(name) for name in self.schema.key).replace("%", "%%")
+        places = ", ".join(f"({', '.join('%s' for _ in self.schema.key)})" for _ in keys)
+        values = [_typed(kind, text) for key in keys for kind, text in zip(self._numbers, key, strict=True)]
+        return iter([self._images(self._rows(f"{self._select} WHERE ({names}) IN ({places})", tuple(values)))])
+
+    def _after(self, last: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        """Rows behind `last` in the key's order; the first condition lets the index begin at the right place."""
+        names = [name.replace("%", "%%") for name in self._order]
+        steps: list[str] = []
+        values: list[Any] = [last[0]]
+        for place in range(len(names)):
+            steps.append(" AND ".join([*(f"{name} = %s" for name in names[:place]), f"{names[place]} > %s"]))
+            values += last[: place + 1]
+        return f" WHERE {names[0]} >= %s AND ({' OR '.join(f'({step})' for step in steps)})", tuple(values)
+
+    def _images(self, rows: Sequence[tuple[Any, ...]]) -> list[Image]:
+        number = self._readers.number
+        return self._readers.images([row[:number] for row in rows])
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+        with reading(self._connection, self._where), self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            found: Sequence[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+
+def _typed(kind: Kind, text: str) -> object:
+    """A key's text as what MariaDB compares exactly: it would compare a number with a text as floats."""
+    if kind is Kind.INTEGER:
+        return int(text)
+    return Decimal(text) if kind is Kind.DECIMAL else text

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition as KafkaPartition
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
 from psycopg import sql
 
 from cdc.control.connect import Connect
@@ -66,9 +70,9 @@ class ControlWorld:
         at = self.stack.endpoints.mariadb
         return pymysql.connect(host=at.host, port=at.port, user=at.user, password=at.password, autocommit=True)
 
-    def records(self, prefix: str) -> dict[str, list[dict[str, object]]]:
+    def records(self, prefix: str) -> dict[str, list[dict[str, Any]]]:
         """Payloads of all records in the topics `prefix`.*, by the last word of the topic."""
-        found: dict[str, list[dict[str, object]]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         with closing_consumer(self.stack) as consumer:
             topics = [topic for topic in consumer.topics() if topic.startswith(f"{prefix}.")]
             for topic in topics:
@@ -140,11 +144,7 @@ def _write(stack: Stack, folder: Path, name: str) -> Settings:
 
 
 def _remove(world: ControlWorld) -> None:
-    with world.connect() as connect:
-        for name in connect.names():
-            if world.name in name:
-                connect.delete(name)
-    until(lambda: not _active_slots(world), "the slots are free")
+    remove_connectors(world)
     with world.admin_pg("postgres") as admin:
         admin.execute(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s",
@@ -164,6 +164,15 @@ def _remove(world: ControlWorld) -> None:
         admin_client.close()
 
 
+def remove_connectors(world: ControlWorld) -> None:
+    """All of this world, and wait until their tasks have let go of their slots."""
+    with world.connect() as connect:
+        for name in connect.names():
+            if world.name in name:
+                connect.delete(name)
+    until(lambda: not _active_slots(world), "the slots are free")
+
+
 def _active_slots(world: ControlWorld) -> bool:
     with world.admin_pg("postgres") as admin:
         query = "SELECT FROM pg_replication_slots WHERE database = %s AND active"
@@ -172,9 +181,6 @@ def _active_slots(world: ControlWorld) -> bool:
 
 def until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
     """Wait for a condition, without guessing how long it takes."""
-    import threading
-    import time
-
     pause = threading.Event()
     end = time.monotonic() + deadline_s
     while True:
