@@ -16,7 +16,7 @@ from cdc.engine.worker import Parts
 from cdc.mapping.load import load
 from cdc.settings import KafkaSettings, Settings, TargetSettings
 from cdc.settings import load as load_settings
-from cdc.source.consumer import KafkaConnection, open_consumer
+from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
 from cdc.target.postgres import PostgresTarget
 
 
@@ -28,6 +28,7 @@ class WorkerSpec:
     connections_file: Path
     placeholder: str
     log_level: str = "info"
+    session_timeout_s: float = 30.0  # a worker that is silent for as long loses its partitions to the others
     environment: dict[str, str] = field(default_factory=dict)  # added to the worker's, for tests (CDC_FAILPOINT)
 
 
@@ -36,9 +37,12 @@ def parts(spec: WorkerSpec) -> Parts:
     pipeline = load(spec.mapping_file)
     settings = load_settings(spec.connections_file)
     sources = {table.source_name for table in pipeline.tables}
+    options = ConsumerOptions(
+        session_timeout_s=spec.session_timeout_s, heartbeat_s=min(3.0, spec.session_timeout_s / 4)
+    )
     return Parts(
         pipeline=pipeline,
-        consumer=open_consumer(pipeline.client, kafka_connection(settings.kafka)),
+        consumer=open_consumer(pipeline.client, kafka_connection(settings.kafka), options),
         target=open_target(settings.target(pipeline.target)),
         control=open_target(settings.target(pipeline.target)),
         source_kinds={name: settings.source(name).kind for name in sources},

@@ -21,7 +21,7 @@ that says what is right:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cdc.model import (
@@ -187,7 +187,7 @@ class Oracle:
         queue = self.parked.pop(key)
         waiting: list[MappedRow] = []
         for number, row in enumerate(queue.rows):
-            if waiting and needs_what_is_there(row):
+            if must_wait(row, waiting):
                 waiting.append(row)
                 continue
             decision = self._decide(row)
@@ -215,6 +215,12 @@ class Oracle:
 def needs_what_is_there(row: MappedRow) -> bool:
     """Whether a change builds on the row as it is, so that it may not pass a change of its key that waits."""
     return row.partial or row.moved_to is not None
+
+
+def must_wait(row: MappedRow, waiting: Sequence[MappedRow]) -> bool:
+    """Whether a change of a key stays behind those of it that wait: it builds on them, or one of them must still lend
+    its values to the row's next key, which it could not after this one has taken the row's place."""
+    return bool(waiting) and (needs_what_is_there(row) or any(other.moved_to is not None for other in waiting))
 
 
 def supersedes(row: MappedRow, decision: Decision) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cdc.engine.apply import Applied, Held, Work
-from cdc.engine.oracle import HEALING, needs_what_is_there, supersedes
+from cdc.engine.oracle import HEALING, must_wait, supersedes
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
 from cdc.target.base import Advance, Parked, Target, Transaction, hold_of
@@ -133,7 +133,7 @@ class _Play:
         """Play one key's queue; returns what is left of it."""
         waiting: list[_Item] = []
         for number, item in enumerate(items):
-            if waiting and item.row is not None and needs_what_is_there(item.row):
+            if item.row is not None and must_wait(item.row, [other.row for other in waiting if other.row is not None]):
                 waiting.append(item)
                 continue
             yield item

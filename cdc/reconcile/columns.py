@@ -1,8 +1,8 @@
 """How a column is read by SQL, and how what was read becomes the canonical value that the decoder gives for it.
 
 Two tables, one per kind of source: by the type's own name first, then by the kind of its values. `sql` is a template
-over `{c}`, the quoted column; `parse` makes the canonical value of what the driver hands over (never NULL). PostgreSQL's
-values are read through COPY, as the text of the type's output function; MariaDB's as PyMySQL's values.
+over `{c}`, the quoted column; `parse` makes the canonical value of what the driver hands over (never NULL).
+PostgreSQL's values are read through COPY, as the text of the type's output function; MariaDB's as PyMySQL's values.
 
 tests/conformance/test_compare.py reads every type both ways, by SQL and through Debezium, and compares the two.
 """
@@ -144,10 +144,11 @@ def _array(column: ColumnType) -> Reader:
 
     if item.sql == "{c}":
         return Reader(parse=convert)
-    elements = f"(ARRAY(SELECT {item.sql.format(c='u.x')} FROM unnest({{c}}) WITH ORDINALITY AS u (x, i) ORDER BY i))"
+    each = item.sql.format(c="u.x")
+    elements = f"ARRAY(SELECT {each} FROM unnest({{c}}) WITH ORDINALITY AS u (x, i) ORDER BY i)"  # noqa: S608  constants
     return Reader(
         "CASE WHEN {c} IS NULL THEN NULL WHEN array_ndims({c}) > 1 OR array_lower({c}, 1) <> 1 THEN '[' ELSE "
-        f"{elements}::text END",
+        f"({elements})::text END",
         convert,
     )
 

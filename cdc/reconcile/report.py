@@ -52,9 +52,7 @@ class Difference:
         if self.reason:
             found["reason"] = self.reason
         if self.cells:
-            found["values"] = {
-                cell.column: {"expected": cell.expected, "actual": cell.actual} for cell in self.cells
-            }
+            found["values"] = {cell.column: {"expected": cell.expected, "actual": cell.actual} for cell in self.cells}
         return found
 
 

@@ -4,10 +4,12 @@ PostgreSQL streams one COPY. MariaDB is read page by page along its primary key,
 page and no transaction stays open; what moves between pages meanwhile differs at first and is looked at again.
 """
 
+# ruff: noqa: S608  composed of quoted identifiers and constants only
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Protocol
@@ -53,27 +55,23 @@ KEY_KINDS = {
 @contextmanager
 def open_source(settings: SourceSettings) -> Iterator[Callable[[str, str], SourceRows]]:
     """A function that gives the rows of a table by namespace and name; it raises `Terminal` when there is none."""
-    connection: Connection
+    where = settings.where
     if settings.kind == "postgresql":
-        connection = postgres.connect(settings, application_name="cdc compare")
-        with connection, reading(connection, settings.where):
-            connection.execute(POSTGRES_SESSION.encode())
-            connection.execute("SET default_transaction_read_only = on")
-            pg = connection
-            yield lambda namespace, name: _PostgresRows(pg, settings, _one(settings, postgres.catalog, pg, namespace, name))
+        with postgres.connect(settings, application_name="cdc compare") as pg, reading(pg, where):
+            pg.execute(POSTGRES_SESSION.encode())
+            pg.execute("SET default_transaction_read_only = on")
+            yield lambda *name: _PostgresRows(pg, settings, _table(postgres.catalog, pg, where, *name))
         return
-    connection = mariadb.connect(settings)
-    with connection, reading(connection, settings.where):
-        maria = connection
-        yield lambda namespace, name: _MariadbRows(maria, settings, _one(settings, mariadb.catalog, maria, namespace, name))
+    with mariadb.connect(settings) as maria, reading(maria, where):
+        yield lambda *name: _MariadbRows(maria, settings, _table(mariadb.catalog, maria, where, *name))
 
 
-def _one(settings: SourceSettings, catalog: Any, connection: Any, namespace: str, name: str) -> CatalogTable:
-    with reading(connection, settings.where):
+def _table(catalog: Any, connection: Any, where: str, namespace: str, name: str) -> CatalogTable:
+    with reading(connection, where):
         found: tuple[CatalogTable, ...] = catalog(connection, (namespace,), (name,))
     if not found or not found[0].columns:
         hint = "check 'from:' of the mapping; does this user have the right to see it?"
-        raise Terminal(f"there is no table {namespace}.{name}", where=settings.where, hint=hint)
+        raise Terminal(f"there is no table {namespace}.{name}", where=where, hint=hint)
     return found[0]
 
 
@@ -102,9 +100,7 @@ class _Readers:
         for index, column in enumerate(schema.columns):
             if refusal(column.type, schema.kind) is None:
                 chosen.append((index, reader(column.type, schema.kind, nullable=column.nullable)))
-        self.sql = ", ".join(
-            each.sql.replace("{c}", quote(schema.columns[index].name)) for index, each in chosen
-        )
+        self.sql = ", ".join(each.sql.replace("{c}", quote(schema.columns[index].name)) for index, each in chosen)
         self.number = len(chosen)
         self._width = len(schema.columns)
         self._places = [index for index, _ in chosen]

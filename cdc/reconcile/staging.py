@@ -4,11 +4,13 @@ Both sides pass through the same columns' types, and two rows are equal when the
 That is stricter than the types' own `=` where those are lax (1.0 and 1.00, a month and thirty days, two spellings of a
 citext), and it is defined where they have none (json, point).
 
-    stage     expected rows. `_cdc_round` 0 is the first pass, each later round reads the open keys again; `_cdc_mask`
-              has a '0' for each column that is not compared (empty: all are); `_cdc_reason` says why a row cannot be
+    stage     expected rows of one round: 0 is the first pass, each later one reads the open keys again. `_cdc_mask` has
+              a '0' for each column that is not compared (empty: all are); `_cdc_reason` says why a row cannot be
               written at all (its other columns are NULL then)
+    image     the expected rows of open keys in all rounds; `_cdc_absent` where a round found no row
     open      the keys that differ, `_cdc_state` '' while undecided
     parked    the keys that are parked
+    found     what differs in the end
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ import msgspec
 from cdc.db import postgres
 from cdc.errors import Poison, Terminal
 from cdc.model import UNAVAILABLE, Kind, MappedRow, TargetTable, Value
-from cdc.reconcile.columns import POSTGRES_SESSION
 from cdc.reconcile.report import Cell, Difference, What
+from cdc.reconcile.staging_sql import PARKED, STAGE, StagingSql
 from cdc.target.postgres_types import copy_line_builder
 
-CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"
-_PREFIX = ("_cdc_round", "_cdc_mask", "_cdc_reason")
-_READ_KEYS = 2000
+CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"  # _cdc_state, beside ''
+_META_FIELDS = 3  # _cdc_round, _cdc_mask, _cdc_reason
+READ_KEYS = 1000
+"""Keys that are read again at a time."""
 
 
 class Refused(NamedTuple):
@@ -52,18 +55,17 @@ class Totals:
 class Staging:
     """The temporary tables for one target table, on a connection of their own. Not for several threads."""
 
-    def __init__(self, connection: postgres.Connection, table: TargetTable, where: str) -> None:
+    def __init__(self, connection: postgres.Connection, table: TargetTable, where: str, *, keeps: bool) -> None:
         self._connection = connection
         self._table = table
         self._where = where
-        self._sql = _Sql(table)
+        self._sql = StagingSql(table, keeps=keeps)
         self._line = copy_line_builder(table.columns)
         keys = [table.columns[index] for index in table.key_indexes]
         self._key_line = copy_line_builder(keys)
         self._key_kinds = [column.type.kind for column in keys]
         self.refused_without_key = 0
         """Rows that cannot be written and whose key cannot be told, in the first pass."""
-        connection.execute(POSTGRES_SESSION.encode())
         self._create()
 
     def _create(self) -> None:
@@ -111,7 +113,7 @@ class Staging:
         if not lines:
             return
         try:
-            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_stage.encode()) as copy:
+            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_stage.encode(), {}) as copy:
                 copy.write("\n".join(lines) + "\n")
         except self._connection.DataError as error:
             if len(lines) > 1:
@@ -127,7 +129,7 @@ class Staging:
             self.refused_without_key += number == 0
             return
         state = getattr(error, "sqlstate", None) or type(error).__name__
-        keys = {len(_PREFIX) + index for index in self._table.key_indexes}
+        keys = {_META_FIELDS + index for index in self._table.key_indexes}
         kept = [field if index in keys else "\\N" for index, field in enumerate(fields)]
         kept[0], kept[1], kept[2] = fields[0], "", f"the target's column type refuses a value ({state})"
         self._copy(["\t".join(kept)], number)
@@ -136,26 +138,35 @@ class Staging:
 
     def first_pass(self) -> int:
         """Compare everything staged with the whole target table; the number of keys that differ."""
-        self._run(f"ANALYZE {self._sql.stage}")
+        self._run(f"ANALYZE {STAGE}")
         self._run(self._sql.find_open)
-        self._run(f"ANALYZE {self._sql.open}")
-        return self._number(f"SELECT count(*) FROM {self._sql.open}")
+        return self._number(self._sql.undecided)
 
     def target_counts(self) -> tuple[int, int]:
         """Rows of the target table, and soft-deleted ones beside them."""
-        row = self._connection.execute(self._sql.counts.encode()).fetchone()
+        row = self._connection.execute(self._sql.counts.encode(), {}).fetchone()
         assert row is not None
         return int(row[0]), int(row[1])
+
+    def kept(self) -> int:
+        """Rows that the target has and the first pass did not expect. Asked before the first round."""
+        return self._number(self._sql.kept)
 
     def open_keys(self) -> Iterator[list[tuple[str, ...]]]:
         """The undecided keys as text, in lists of a bounded length."""
         last = 0
         while True:
-            rows = self._connection.execute(self._sql.open_keys.encode(), (last, _READ_KEYS)).fetchall()
+            asked = {"last": last, "limit": READ_KEYS}
+            rows = self._connection.execute(self._sql.open_keys.encode(), asked).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
             yield [tuple(row[1:]) for row in rows]
+
+    def take_images(self, number: int) -> None:
+        """Keep what was staged in round `number` of the undecided keys, and empty the stage."""
+        for statement in self._sql.take_images:
+            self._run(statement, {"round": number})
 
     def settle(self, number: int, now: float, settle_s: float) -> int:
         """Judge the undecided keys by what round `number` read of them; how many stay undecided.
@@ -164,23 +175,21 @@ class Staging:
         earlier one; confirmed as different when its source row has stood still for `settle_s` and the target has not
         come to it.
         """
-        self._run(self._sql.drop_others, {"round": number})
-        self._run(self._sql.mark_absent, {"round": number})
         self._run(self._sql.forget_settled)
         self._run(self._sql.note_changes, {"round": number, "now": now})
         self._run(self._sql.excuse)
         self._run(self._sql.confirm, {"before": now - settle_s})
-        return self._number(f"SELECT count(*) FROM {self._sql.open} WHERE _cdc_state = ''")
+        return self._number(self._sql.undecided)
 
     def give_up(self) -> None:
         """What is undecided now stays unsettled."""
-        self._run(f"UPDATE {self._sql.open} SET _cdc_state = '{UNSETTLED}' WHERE _cdc_state = ''")
+        self._run(self._sql.give_up)
 
     # --- parked keys
 
     def read_parked(self, pipeline: str, target: str) -> tuple[int, int]:
         """Take note of this mapping's parked keys; their number, and that of parked records without a key."""
-        self._run(f"TRUNCATE {self._sql.parked}")
+        self._run(f"TRUNCATE {PARKED}")
         if self._connection.execute("SELECT to_regclass('cdc.parked')").fetchone() == (None,):
             return 0, 0
         rows = self._connection.execute(
@@ -196,7 +205,7 @@ class Staging:
             else:
                 lines.append(line)
         if lines:
-            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_parked.encode()) as copy:
+            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_parked.encode(), {}) as copy:
                 copy.write("\n".join(lines) + "\n")
         return len(lines), without
 
@@ -217,26 +226,29 @@ class Staging:
     # --- results
 
     def totals(self) -> Totals:
+        """Count what was decided. Asked once, at the end."""
+        self._run(self._sql.find)
         counts: dict[What, int] = {}
         excused = unsettled = 0
-        for what, state, number in self._connection.execute(self._sql.totals.encode()):
+        for what, state, number in self._connection.execute(self._sql.totals.encode(), {}):
+            if not what:
+                continue  # came right after it was decided
             if state == CONFIRMED:
                 counts[What(what)] = number
             elif state == EXCUSED:
                 excused += number
             else:
                 unsettled += number
-        row = self._connection.execute(self._sql.column_totals.encode()).fetchone()
+        row = self._connection.execute(self._sql.column_totals.encode(), {}).fetchone()
         assert row is not None
         names = [column.name for column in self._table.columns]
-        return Totals(
-            counts, excused, unsettled, tuple((name, n) for name, n in zip(names, row, strict=True) if n)
-        )
+        by_column = tuple((name, number) for name, number in zip(names, row, strict=True) if number)
+        return Totals(counts, excused, unsettled, by_column)
 
-    def examples(self, limit: int, *, values: bool, kept: bool) -> list[Difference]:
-        """Up to `limit` decided keys, confirmed ones first. `kept`: surplus rows are as they should be."""
-        rows = self._connection.execute(self._sql.examples.encode(), {"limit": limit, "kept": kept}).fetchall()
-        return [self._difference(*row, values=values) for row in rows]
+    def examples(self, limit: int, *, values: bool) -> tuple[Difference, ...]:
+        """Up to `limit` decided keys, confirmed ones first."""
+        rows = self._connection.execute(self._sql.examples.encode(), {"limit": limit}).fetchall()
+        return tuple(self._difference(*row, values=values) for row in rows)
 
     def _difference(
         self,
@@ -244,30 +256,29 @@ class Staging:
         state: str,
         key: Sequence[str | None],
         reason: str | None,
-        differing: Sequence[bool],
+        differing: Sequence[bool] | None,
         expected: Sequence[str | None],
         actual: Sequence[str | None],
         *,
         values: bool,
     ) -> Difference:
         names = [column.name for column in self._table.columns]
-        places = [index for index, differs in enumerate(differing) if differs] if what == What.DIFFERENT else []
-        cells = tuple(Cell(names[index], expected[index], actual[index]) for index in places) if values else ()
+        places = [index for index, differs in enumerate(differing or ()) if differs] if what == What.DIFFERENT else []
         return Difference(
             What(what),
             tuple(key),
             tuple(names[index] for index in places),
             reason or "",
-            state != UNSETTLED,
-            state == EXCUSED,
-            cells,
+            settled=state != UNSETTLED,
+            excused=state == EXCUSED,
+            cells=tuple(Cell(names[index], expected[index], actual[index]) for index in places) if values else (),
         )
 
     def _run(self, statement: str, parameters: dict[str, Any] | None = None) -> None:
-        self._connection.execute(statement.encode(), parameters)
+        self._connection.execute(statement.encode(), parameters or {})
 
     def _number(self, statement: str) -> int:
-        row = self._connection.execute(statement.encode()).fetchone()
+        row = self._connection.execute(statement.encode(), {}).fetchone()
         return int(row[0]) if row else 0
 
 

@@ -79,7 +79,8 @@ def test_a_restart_heals_what_was_mended(world: ControlWorld, connect: Connect) 
 
 
 def test_a_slot_in_use(world: ControlWorld, connect: Connect) -> None:
-    """Left to itself the second connector waits for the slot and looks as if it ran. Ours is refused before."""
+    """Left to itself the second connector takes a snapshot and then waits for the slot for a minute (here: 100 ms),
+    looking as if it ran. Ours is refused before."""
     planned = sources.plan_registration(world.settings, world.pg, connect)
     assert register(planned, connect).running
     other = world.pg.model_copy(update={"name": f"second_{world.name}"})
@@ -87,9 +88,8 @@ def test_a_slot_in_use(world: ControlWorld, connect: Connect) -> None:
     assert {each.code for each in second.findings} >= {"shared:slot.name", "slot-taken"}
     with pytest.raises(RefusedError):
         register(second, connect)
-    forced = Registration(
-        other.name, {**second.config, "slot.max.retries": "1", "slot.retry.delay.ms": "100"}, None, ()
-    )
+    hasty = {"topic.prefix": other.name, "slot.max.retries": "1", "slot.retry.delay.ms": "100"}
+    forced = Registration(other.name, {**second.config, **hasty}, None, ())
     connect.put_config(forced.name, forced.config)
     problem = connect.wait_failed(forced.name).problem
     assert problem is not None

@@ -1,0 +1,140 @@
+"""cdc compare: does the target hold what its sources hold?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.status import Status
+from rich.table import Column, Table
+
+from cdc.cli.common import Connections, Mappings
+from cdc.control.run import find_pipelines
+from cdc.reconcile.compare import SETTLE_S, Options
+from cdc.reconcile.compare import compare as run_compare
+from cdc.reconcile.report import CompareReport, Difference, Progress, TableReport, What
+from cdc.settings import load
+
+_STYLES = {"equal": "green", "differs": "bold red", "unsettled": "yellow"}
+
+
+def compare(
+    *pipelines: str,
+    table: Annotated[
+        tuple[str, ...], Parameter(help="Only this table (schema.table, at either side); may be given again.")
+    ] = (),
+    limit: Annotated[int, Parameter(help="Differing rows that are named for each table.")] = 10,
+    values: Annotated[bool, Parameter(help="Show what the differing columns hold: row data.", negative="")] = False,
+    settle: Annotated[
+        float, Parameter(help="Seconds that a row must stay different while its source row stands still.")
+    ] = SETTLE_S,
+    output: Annotated[
+        Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")
+    ] = "table",
+    mappings: Mappings = Path("mappings"),
+    connections: Connections = Path("connect-configs/connections.yaml"),
+) -> int:
+    """Compare targets with their sources, row by row and both ways, through the mappings. Changes nothing.
+
+    Rows that differ are looked at again until they settle, so that changes on their way are no differences: the
+    pipelines should be running. Without names, all pipelines are compared. Exit code 0: equal, 1: differences.
+    """
+    settings = load(connections)
+    found = find_pipelines(mappings, pipelines)
+    options = Options(examples=limit, values=values, settle_s=settle)
+    errors = Console(stderr=True, highlight=False)
+    with errors.status("") as status:
+        report = run_compare(
+            settings, found, tables=table, options=options, report=lambda progress: _show(status, progress)
+        )
+    if output == "json":
+        print_json(report)
+    else:
+        print_tables(report)
+    return 0 if report.equal else 1
+
+
+def _show(status: Status, progress: Progress) -> None:
+    text = f"{progress.mapping}: {progress.stage}"
+    if progress.stage == "reading":
+        text += f" {progress.rows:,} rows"
+    if progress.open is not None:
+        text += f", {progress.open:,} rows differ so far"
+    status.update(text)
+
+
+def print_json(report: CompareReport) -> None:
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(
+        json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    )
+
+
+def print_tables(report: CompareReport) -> None:
+    """One line a mapping, then the examples of those that differ."""
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    names = ("mapping", "verdict", "source", "target", "missing", "surplus", "different", "notes")
+    table = Table(*(Column(name, overflow="fold", justify=_side(name)) for name in names), box=SIMPLE_HEAD)
+    for each in report.tables:
+        verdict = f"[{_STYLES[each.verdict]}]{each.verdict}[/]"
+        counts = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
+        table.add_row(each.mapping, verdict, *(f"{count:,}" for count in counts), "; ".join(_notes(each)))
+    console.print(table)
+    for each in report.tables:
+        _print_examples(console, each)
+    rate = report.rows / report.seconds if report.seconds else 0
+    word = "equal" if report.equal else "not equal"
+    console.print(f"{word}: {report.rows:,} source rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)", markup=False)
+
+
+def _side(name: str) -> Literal["left", "right"]:
+    return "right" if name in ("source", "target", "missing", "surplus", "different") else "left"
+
+
+def _notes(table: TableReport) -> list[str]:
+    """What a reader of the counts must know besides."""
+    notes = (
+        (table.unmapped, "refused by the mapping or the target's columns"),
+        (table.unsettled, "kept changing"),
+        (table.parked + table.parked_without_key, "parked"),
+        (table.excused, "differ but are parked"),
+        (table.soft_deleted, "marked as deleted"),
+        (table.kept, "kept after a delete"),
+        (table.in_flight, "were on their way"),
+        (table.unchecked, "values not compared"),
+    )
+    return [f"{number:,} {text}" for number, text in notes if number]
+
+
+def _print_examples(console: Console, table: TableReport) -> None:
+    if not table.examples:
+        return
+    console.print(table.mapping, style="bold", markup=False)
+    if table.columns:
+        columns = ", ".join(f"{name} ({number:,})" for name, number in table.columns)
+        console.print(f"  differing columns: {columns}", markup=False)
+    for example in table.examples:
+        console.print(f"  {_described(example)}", markup=False)
+        for cell in example.cells:
+            console.print(
+                f"    {cell.column}: expected {_shown(cell.expected)}, is {_shown(cell.actual)}", markup=False
+            )
+    left = table.differences + table.excused + table.unsettled - len(table.examples)
+    if left > 0:
+        console.print(f"  and {left:,} more; --limit shows more of them")
+
+
+def _described(example: Difference) -> str:
+    text = f"{example.what.value}: {', '.join('NULL' if part is None else part for part in example.key)}"
+    if example.what is What.DIFFERENT:
+        text += f" in {', '.join(example.columns)}"
+    notes = [example.reason, "" if example.settled else "still changing", "parked" if example.excused else ""]
+    said = "; ".join(note for note in notes if note)
+    return f"{text} ({said})" if said else text
+
+
+def _shown(text: str | None) -> str:
+    return "NULL" if text is None else json.dumps(text, ensure_ascii=False)
