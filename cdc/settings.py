@@ -383,7 +383,7 @@ class Settings:
             raise _NotFoundError(self._wrong(error.what, path, error.hint)) from error
 
     def _mapping(self, path: ValuePath) -> dict[str, Any]:
-        value = self._document.data
+        value = self._document.value
         for step in path:
             value = (value or {}).get(step)
         if value is not None and not isinstance(value, dict):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
-from rich.table import Column, Table
+from rich.text import Text
 
+from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
+from cdc.cli.shown import Output
+from cdc.control.goal import wait_pipelines
 from cdc.control.run import find_pipelines
 from cdc.reconcile.compare import SETTLE_S, Options
 from cdc.reconcile.compare import compare as run_compare
@@ -32,27 +34,31 @@ def compare(
     settle: Annotated[
         float, Parameter(help="Seconds that a row must stay different while its source row stands still.")
     ] = SETTLE_S,
-    output: Annotated[
-        Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")
-    ] = "table",
+    wait: Annotated[
+        float, Parameter(help="First wait until the pipelines have caught up, at most so many seconds.")
+    ] = 0.0,
+    output: Output = "table",
     mappings: Mappings = Path("mappings"),
     connections: Connections = Path("connect-configs/connections.yaml"),
 ) -> int:
     """Compare targets with their sources, row by row and both ways, through the mappings. Changes nothing.
 
-    Rows that differ are looked at again until they settle, so that changes on their way are no differences: the
-    pipelines should be running. Without names, all pipelines are compared. Exit code 0: equal, 1: differences.
+    Rows that differ are looked at again until they settle, so that changes on their way are no differences, as long as
+    they need less than --settle; --wait is for pipelines that are further behind. Without names, all pipelines are
+    compared. Exit code 0: equal, 1: differences.
     """
     settings = load(connections)
     found = find_pipelines(mappings, pipelines)
     options = Options(examples=limit, values=values, settle_s=settle)
-    errors = Console(stderr=True, highlight=False)
-    with errors.status("") as status:
+    with Console(stderr=True, highlight=False).status("") as status:
+        if wait:
+            status.update("waiting until the pipelines have caught up")
+            wait_pipelines(settings, found, deadline_s=wait)
         report = run_compare(
             settings, found, tables=table, options=options, report=lambda progress: _show(status, progress)
         )
     if output == "json":
-        print_json(report)
+        shown.print_json(report.to_dict())
     else:
         print_tables(report)
     return 0 if report.equal else 1
@@ -67,31 +73,24 @@ def _show(status: Status, progress: Progress) -> None:
     status.update(text)
 
 
-def print_json(report: CompareReport) -> None:
-    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(
-        json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-    )
-
-
 def print_tables(report: CompareReport) -> None:
     """One line a mapping, then the examples of those that differ."""
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
-    names = ("mapping", "verdict", "source", "target", "missing", "surplus", "different", "notes")
-    table = Table(*(Column(name, overflow="fold", justify=_side(name)) for name in names), box=SIMPLE_HEAD)
+    console = shown.console()
+    numbers = ("source", "target", "missing", "surplus", "different")
+    table = shown.table("mapping", "verdict", *numbers, right=numbers)
     for each in report.tables:
-        verdict = f"[{_STYLES[each.verdict]}]{each.verdict}[/]"
         counts = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
-        table.add_row(each.mapping, verdict, *(f"{count:,}" for count in counts), "; ".join(_notes(each)))
+        verdict = Text(each.verdict, style=_STYLES[each.verdict])
+        table.add_row(each.mapping, verdict, *(f"{count:,}" for count in counts))
     console.print(table)
+    for each in report.tables:
+        if notes := _notes(each):
+            console.print(f"{each.mapping}: {', '.join(notes)}")
     for each in report.tables:
         _print_examples(console, each)
     rate = report.rows / report.seconds if report.seconds else 0
     word = "equal" if report.equal else "not equal"
-    console.print(f"{word}: {report.rows:,} source rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)", markup=False)
-
-
-def _side(name: str) -> Literal["left", "right"]:
-    return "right" if name in ("source", "target", "missing", "surplus", "different") else "left"
+    console.print(f"{word}: {report.rows:,} source rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)")
 
 
 def _notes(table: TableReport) -> list[str]:
@@ -112,12 +111,12 @@ def _notes(table: TableReport) -> list[str]:
 def _print_examples(console: Console, table: TableReport) -> None:
     if not table.examples:
         return
-    console.print(table.mapping, style="bold", markup=False)
+    console.print(table.mapping, style="bold")
     if table.columns:
         columns = ", ".join(f"{name} ({number:,})" for name, number in table.columns)
-        console.print(f"  differing columns: {columns}", markup=False)
+        console.print(f"  differing columns: {columns}")
     for example in table.examples:
-        console.print(f"  {_described(example)}", markup=False)
+        console.print(f"  {_described(example)}")
         for cell in example.cells:
             console.print(
                 f"    {cell.column}: expected {_shown(cell.expected)}, is {_shown(cell.actual)}", markup=False

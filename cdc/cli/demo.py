@@ -108,7 +108,8 @@ def run(
 
 
 def _print_shown(console: Console, shown: Shown, home: Path) -> None:
-    table = Table("table", "rows at the source", "in the hub", "missing", "surplus", "different", box=SIMPLE_HEAD)
+    headers = ("mapping", "at source", "in hub", "missing", "surplus", "different")
+    table = Table(*headers, box=SIMPLE_HEAD, show_edge=False)
     for each in shown.compared.tables:
         numbers = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         table.add_row(each.mapping, *(f"{number:,}" for number in numbers))
@@ -124,9 +125,9 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
                 " (commit at the source to commit in the hub)"
             )
     if "billing" in shown.latency_ms:
-        console.print("[dim]          MariaDB tells commit times in whole seconds: up to 1,000 ms of its figures are that[/dim]")
-    verdict = "[green]the hub equals its sources[/green]" if shown.well else "[red]the hub differs from its sources[/red]"
-    console.print(f"result    {verdict}")
+        console.print("          MariaDB tells commit times in whole seconds: up to 1,000 ms of its figures are that")
+    verdict, style = ("equals its sources", "green") if shown.well else ("differs from its sources", "red")
+    console.print(f"result    the hub {verdict}", style=style)
     if shown.well:
         console.print(
             f"\nThe stack still runs. Try:\n  export CDC_STACK_HOME={home}\n  cdc run &              # live again\n"

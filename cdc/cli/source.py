@@ -134,7 +134,7 @@ def _print_plan(planned: Registration, running: ConnectorStatus | None, *, execu
 
 
 def _print_statuses(found: list[sources.SourceStatus]) -> None:
-    table = _table("source", "database", "connector", "tasks", "behind", "position")
+    table = _table("source", "database", "connector", "tasks", "behind", "position", "slot keeps")
     for each in found:
         style = _STYLES.get(each.state, "yellow")
         behind = "" if each.behind_bytes is None else f"{each.behind_bytes:,} bytes"

@@ -13,7 +13,7 @@ from cdc.cli.shown import Execute, Output, Reason
 from cdc.control.run import find_pipelines
 from cdc.control.sweep import Sweep
 from cdc.control.sweep import sweep as run_sweep
-from cdc.ops.audit import audited
+from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, load
 
 
@@ -33,6 +33,7 @@ def sweep(
 
     Rows whose key is parked stay. Only says what would go unless --execute.
     """
+    check_reason(execute, reason)
     settings, (found,) = load(connections), find_pipelines(mappings, [pipeline])
     done = run_sweep(settings, found, table, execute=False, deadline_s=deadline)
     if execute and done.snapshots:

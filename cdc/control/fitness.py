@@ -160,23 +160,18 @@ def _postgres_server(database: PostgresSource, config: Mapping[str, str], captur
 
 def _slot(database: PostgresSource, name: str, captured_now: bool) -> list[Finding]:
     """A slot of this name that this connector could not use."""
-    row = database.connection.execute(
-        "SELECT database IS DISTINCT FROM current_database(), active_pid, wal_status = 'lost'"
-        " FROM pg_replication_slots WHERE slot_name = %s",
-        (name,),
-    ).fetchone()
-    if row is None:
+    slot = database.slot(name)
+    if slot is None:
         return []
-    foreign, reader, lost = row
     where = f"slot {name}"
-    other = f'"slot.name": "cdc_{database.settings.name}",'
-    if foreign:
-        return [_finding("slot-taken", where, "it belongs to another database", "a slot serves one database", other)]
-    if reader is not None and not captured_now:
+    if slot.database != database.settings.database:
+        what, why = f"it belongs to database {slot.database}", "a slot serves one database"
+        return [_finding("slot-taken", where, what, why, f'"slot.name": "cdc_{database.settings.name}",')]
+    if slot.reader is not None and not captured_now:
         why = "a slot serves one reader: the connector would wait for it, looking as if it ran"
-        fix = f"SELECT pg_terminate_backend({reader}); -- or another slot.name"
-        return [_finding("slot-taken", where, f"process {reader} reads it", why, fix)]
-    if lost:
+        fix = f"SELECT pg_terminate_backend({slot.reader}); -- or another slot.name"
+        return [_finding("slot-taken", where, f"process {slot.reader} reads it", why, fix)]
+    if slot.wal_status == "lost":
         fix = f"SELECT pg_drop_replication_slot('{name}'); -- and load all tables again"
         return [_finding("slot-lost", where, "the server has removed log that it needs", "changes are lost", fix)]
     return []

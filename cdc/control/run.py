@@ -43,7 +43,9 @@ def worker_specs(
     specs = []
     for pipeline in pipelines:
         placeholder = _placeholder(settings, pipeline)
-        spec = WorkerSpec(Path(pipeline.file), connections_file, placeholder, log_level, environment or {})
+        spec = WorkerSpec(
+            Path(pipeline.file), connections_file, placeholder, log_level=log_level, environment=environment or {}
+        )
         specs += [spec] * workers
     return specs
 

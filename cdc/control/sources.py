@@ -12,7 +12,8 @@ from cdc.control.connect import Config, Connect, ConnectorStatus, Part
 from cdc.control.findings import Finding
 from cdc.control.fitness import check_database
 from cdc.control.registration import Registration, check_running, check_source, plan
-from cdc.db.source import connect_source
+from cdc.db.catalog import LogPosition, Slot
+from cdc.db.source import PostgresSource, connect_source
 from cdc.errors import CdcError
 from cdc.settings import Settings, SourceSettings
 
@@ -22,8 +23,8 @@ class SourceStatus:
     """One source now. `state`: 'absent' when there is no such connector, 'FAILED' when it or a task has failed.
 
     `behind_bytes`: log between the connector's committed offset and the end of the database's log, None when either is
-    not known; that includes log of other databases of the server. `problem`: one line, '' when all is well; `traces`:
-    whole stack traces by part.
+    not known; that includes log of other databases of the server. `slot`: PostgreSQL's, and what it costs. `problem`:
+    one line, '' when all is well; `traces`: whole stack traces by part.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SourceStatus:
     offset: dict[str, Any] | None
     position: str
     behind_bytes: int | None
+    slot: Slot | None
     problem: str
     traces: dict[str, str]
 
@@ -54,23 +56,24 @@ def statuses(settings: Settings, connect: Connect, names: Sequence[str] = ()) ->
 
 
 def _status(source: SourceSettings, connect: Connect, connector: ConnectorStatus | None) -> SourceStatus:
-    position, at_source, problem = "", None, ""
+    offset, at, slot_name = None, None, ""
+    if connector is not None:
+        offsets = connect.offsets(source.name)
+        offset = offsets[0].offset if offsets else None
+        at = reached(source.kind, offset) if offset else None
+        slot_name = connect.config(source.name).get("slot.name", "")
+    position, at_source, slot, problem = "", None, None, ""
     try:
         with closing(connect_source(source)) as database:
             identity = database.identity()
             position, at_source = identity.position_text, identity.position
+            slot = database.slot(slot_name) if isinstance(database, PostgresSource) and slot_name else None
     except CdcError as error:
         problem = error.what
-    offset, behind = None, None
     if connector is None:
         problem = problem or f"not registered: cdc source register {source.name} --execute"
     else:
-        offsets = connect.offsets(source.name)
-        offset = offsets[0].offset if offsets else None
-        at = reached(source.kind, offset) if offset else None
-        behind = distance(at, at_source) if at_source else None
-        problem = connector.problem or problem
-    parts = _parts(connector)
+        problem = connector.problem or problem or _hidden_problem(connector, at, slot, slot_name)
     return SourceStatus(
         name=source.name,
         kind=source.kind,
@@ -79,10 +82,25 @@ def _status(source: SourceSettings, connect: Connect, connector: ConnectorStatus
         tasks=tuple(task.state for task in connector.tasks) if connector else (),
         offset=offset,
         position=position,
-        behind_bytes=behind,
+        behind_bytes=distance(at, at_source) if at_source else None,
+        slot=slot,
         problem=problem,
-        traces={name: part.trace for name, part in parts.items() if part.trace},
+        traces={name: part.trace for name, part in _parts(connector).items() if part.trace},
     )
+
+
+def _hidden_problem(connector: ConnectorStatus, at: LogPosition | None, slot: Slot | None, slot_name: str) -> str:
+    """What a RUNNING task does not say: errors that may heal are retried for ever. Before its snapshot is done (`at` is
+    None) a connector reads no slot."""
+    if not connector.running or at is None or not slot_name:
+        return ""
+    if slot is None:
+        return f"its slot {slot_name} is gone: changes since then are lost to it"
+    if slot.wal_status == "lost":
+        return f"its slot {slot_name} is lost: the server has removed log that it needs"
+    if slot.reader is None:
+        return f"nobody reads its slot {slot_name}: the task retries something, see the worker's log"
+    return ""
 
 
 def _parts(connector: ConnectorStatus | None) -> dict[str, Part]:

@@ -68,3 +68,17 @@ class SourceIdentity:
     timeline: str
     position: LogPosition
     position_text: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A logical replication slot of PostgreSQL. `retained_bytes`: log that the server keeps for it; `wal_status` as the
+    server says it: reserved, extended, unreserved (about to be lost), lost. `reader`: a process id, None when nobody
+    reads it."""
+
+    name: str
+    database: str
+    reader: int | None
+    confirmed: int | None
+    retained_bytes: int
+    wal_status: str

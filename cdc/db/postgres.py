@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.db.catalog import CatalogColumn, CatalogTable, LogPosition, ReplicaIdentity, SourceIdentity
+from cdc.db.catalog import CatalogColumn, CatalogTable, LogPosition, ReplicaIdentity, Slot, SourceIdentity
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.settings import Account, DatabaseSettings
 
@@ -175,6 +175,21 @@ def mark(connection: Connection) -> None:
     no data. A standby can't and need not: the primary's traffic is its own.
     """
     connection.execute("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'cdc', 'mark') END")
+
+
+def slot(connection: Connection, name: str) -> Slot | None:
+    """The logical slot of this name on the whole server, whichever database it belongs to."""
+    row = connection.execute(
+        "SELECT database, active_pid, (confirmed_flush_lsn - '0/0')::bigint, coalesce(wal_status, ''),"
+        " coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
+        " - restart_lsn, 0)::bigint"
+        " FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'logical'",
+        (name,),
+    ).fetchone()
+    if row is None:
+        return None
+    database, reader, confirmed, wal_status, retained = row
+    return Slot(name, database, reader, confirmed, retained, wal_status)
 
 
 def lsn_text(lsn: int) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from cdc.db import mariadb, postgres
-from cdc.db.catalog import CatalogTable, LogPosition, SourceIdentity
+from cdc.db.catalog import CatalogTable, LogPosition, Slot, SourceIdentity
 from cdc.errors import Transient
 from cdc.settings import SourceSettings
 
@@ -70,6 +70,10 @@ class PostgresSource:
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         with _readable(self.settings.where):
             return postgres.catalog(self.connection, namespaces, tables)
+
+    def slot(self, name: str) -> Slot | None:
+        with _readable(self.settings.where):
+            return postgres.slot(self.connection, name)
 
     def close(self) -> None:
         self.connection.close()

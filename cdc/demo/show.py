@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from cdc.control.caught_up import Progress
 from cdc.control.connect import Connect
 from cdc.control.goal import wait_pipelines
 from cdc.control.registration import register
@@ -22,6 +24,7 @@ from cdc.demo.prepare import prepare
 from cdc.engine.build import WorkerSpec
 from cdc.engine.logs import configure_logs
 from cdc.engine.supervisor import Supervisor
+from cdc.errors import Terminal
 from cdc.mapping.model import Pipeline
 from cdc.reconcile.compare import compare
 from cdc.reconcile.report import CompareReport
@@ -76,13 +79,20 @@ def show(
     prepare(settings, number=seed)
     _register(settings, say)
     pipelines = find_pipelines(mappings, PIPELINES)
-    with _applier(worker_specs(settings, pipelines, 1, connections, "warning")):
-        say(f"the applier is live; {rate:g} transactions a second for {seconds:g} s in both sources")
+    with _applier(worker_specs(settings, pipelines, 1, connections, "warning")) as applier:
+
+        def check(progress: Progress) -> None:
+            if not applier.is_alive():
+                raise Terminal("the applier ended by itself", hint="its last words are above")
+
+        say("the applier is live: loading what is there already")
+        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=check)
+        say(f"{rate:g} transactions a second for {seconds:g} s in both sources")
         work = Load(settings.source("crm"), settings.source("billing"), seed=seed)
         work.run(rate=rate, seconds=seconds)
         say("waiting until everything committed at the sources is in the hub")
         began = time.monotonic()
-        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S)
+        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=check)
         caught_up_s = time.monotonic() - began
         found = _settled(settings, pipelines)
         say("comparing the hub with its sources through the mappings, both ways")
@@ -122,12 +132,12 @@ def _latency(workers: Sequence[Any]) -> dict[str, float]:
 
 
 @contextmanager
-def _applier(specs: list[WorkerSpec]) -> Iterator[None]:
+def _applier(specs: list[WorkerSpec]) -> Iterator[BaseProcess]:
     """`cdc run` beside the block."""
     process = multiprocessing.get_context("spawn").Process(target=_supervise, args=(specs,), name="applier")
     process.start()
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.join()

@@ -196,7 +196,7 @@ class Intake:
             if name not in events:
                 events[name] = (plan, [])
             events[name][1].append(event)
-        if event.time_us is not None:
+        if event.time_us is not None and not event.snapshot:  # a snapshot's rows are older than its time says
             self._filling.times[TopicPartition(event.record.topic, event.record.partition)] = event.time_us
         return True
 

@@ -20,6 +20,7 @@ from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
 from cdc.engine.meter import Meter
+from cdc.engine.oracle import HEALING
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
 from cdc.engine.writer import Writer, Written
@@ -229,7 +230,8 @@ class Worker:
             moves=[f"{move.partition.topic}:{move.partition.partition}:{move.next}" for move in written.batch.moves],
         )
         for (mapping, hold), reason in written.applied.parked.items():
-            _log.warning("parked", mapping=mapping, reason=reason, key_hash=hash(hold) & 0xFFFFFFFF)
+            log = _log.info if reason in HEALING else _log.warning
+            log("parked", mapping=mapping, reason=reason, key_hash=hash(hold) & 0xFFFFFFFF)
 
     def _tracker_state(self, partition: TopicPartition) -> str:
         tracker = self._decoder.tracker(partition)

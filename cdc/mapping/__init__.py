@@ -1,7 +1,6 @@
 """The mapping language: YAML files of pipelines -> checked, frozen models -> compiled plans (events -> mapped rows).
 
     diagnostics.py   errors that point at the line, the way ruff and rustc do
-    yaml.py          YAML with the place of every key and value; YAML 1.2 scalars, no anchors, no duplicate keys
     model.py         what a pipeline file may say (pydantic); the editor's schema comes from it (schema_json.py)
     load.py          files -> `Pipeline`, with every finding of all files in one error
     compile.py       (mapping, schema version) -> `Plan`; plan.py runs it

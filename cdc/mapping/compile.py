@@ -9,8 +9,8 @@ from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
-from cdc.mapping.yaml import Path
 from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
+from cdc.yamlfile import ValuePath
 
 Refuse = Callable[[Column], str | None]
 _UNHASHABLE = {Kind.ARRAY, Kind.JSON}  # no order, no plain equality: nothing to find a row by
@@ -35,7 +35,7 @@ def _accept(column: Column) -> str | None:
 class _Output:
     """A target column on its way to the plan."""
 
-    def __init__(self, column: TargetColumn, maker: Maker, path: Path) -> None:
+    def __init__(self, column: TargetColumn, maker: Maker, path: ValuePath) -> None:
         self.column = column
         self.maker = maker
         self.path = path
@@ -74,7 +74,7 @@ class _Compiler:
 
     def _star(self, star: Star, named: Mapping[str, ColumnSpec]) -> None:
         """Source columns in their own order; a renamed or redefined one keeps its place."""
-        below: Path = ("columns", EVERYTHING)
+        below: ValuePath = ("columns", EVERYTHING)
         for place, name in enumerate(star.except_):
             self._known(name, (*below, "except", place))
         for name in star.rename:
@@ -94,7 +94,7 @@ class _Compiler:
                 self._copy(target, column, None, path)
 
     def _named(self, name: str, spec: ColumnSpec) -> None:
-        path: Path = ("columns", name)
+        path: ValuePath = ("columns", name)
         if spec.sql is not None:
             self._expression(name, spec, (*path, "sql"))
         elif spec.copy_ is not None:
@@ -106,7 +106,7 @@ class _Compiler:
         else:
             self._constant(name, spec, path)
 
-    def _known(self, name: str, path: Path, *, key: bool = False) -> Column | None:
+    def _known(self, name: str, path: ValuePath, *, key: bool = False) -> Column | None:
         index = self.names.get(name)
         if index is not None:
             return self.schema.columns[index]
@@ -117,7 +117,7 @@ class _Compiler:
         self._error("unknown-column", f"{table} has no column '{name}'", path, help=advice, key=key)
         return None
 
-    def _copy(self, name: str, column: Column, sql_type: str | None, path: Path) -> None:
+    def _copy(self, name: str, column: Column, sql_type: str | None, path: ValuePath) -> None:
         why = self.refuse(column)
         if why is not None:
             advice = f"leave it out: '*': {{except: [{column.name}]}}" if EVERYTHING in path or len(path) < 2 else None
@@ -126,7 +126,7 @@ class _Compiler:
         maker = Maker(name, source=index, inputs=(index,))
         self.outputs[name] = _Output(TargetColumn(name, column.type, sql_type, column.nullable), maker, path)
 
-    def _constant(self, name: str, spec: ColumnSpec, path: Path) -> None:
+    def _constant(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         try:
             type_, value = constants.typed(spec.value, spec.type)
         except (ValueError, ArithmeticError) as error:
@@ -135,7 +135,7 @@ class _Compiler:
         column = TargetColumn(name, type_, spec.type, value is None)
         self.outputs[name] = _Output(column, Maker(name, constant=value), path)
 
-    def _expression(self, name: str, spec: ColumnSpec, path: Path) -> None:
+    def _expression(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         assert spec.sql is not None
         try:
             made = compile_expression(spec.sql, self.schema)
@@ -212,7 +212,7 @@ class _Compiler:
             note = self.mapping.finding("key-needs-old-row", message, self._key_path(), help=advice, severity="warning")
             self.found.append(note)
 
-    def _key_path(self, name: str | None = None) -> Path:
+    def _key_path(self, name: str | None = None) -> ValuePath:
         if self.mapping.key is None:
             return ("from",)
         return ("key", self.mapping.key.index(name)) if name else ("key",)
@@ -253,7 +253,7 @@ class _Compiler:
         self,
         code: str,
         message: str,
-        path: Path,
+        path: ValuePath,
         *,
         help: str | None = None,
         key: bool = False,

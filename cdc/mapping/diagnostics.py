@@ -9,33 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from cdc.errors import Usage
+from cdc.yamlfile import SourceFile, Span, YamlError
 
 Format: TypeAlias = Literal["full", "concise", "json", "github"]
-
-
-class Span(NamedTuple):
-    """A stretch of a file: lines and columns count from 1, the end is exclusive."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file's name as the user gave it, and its text."""
-
-    name: str
-    text: str = field(repr=False)
-
-    def line(self, number: int) -> str:
-        lines = self.text.splitlines()
-        return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +28,7 @@ class Note:
 
     @property
     def where(self) -> str:
-        return f"{self.file.name}:{self.span.line}:{self.span.column}"
+        return self.file.where(self.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +45,7 @@ class Diagnostic:
 
     @property
     def where(self) -> str:
-        return f"{self.file.name}:{self.span.line}:{self.span.column}"
+        return self.file.where(self.span)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -91,6 +71,22 @@ class MappingError(Usage):
 
     def __str__(self) -> str:
         return render(self.diagnostics)
+
+
+def from_yaml(error: YamlError) -> MappingError:
+    """What is wrong with a file as YAML, told like everything else that is wrong with it."""
+    file = error.file
+    return MappingError(
+        Diagnostic(
+            problem.code,
+            problem.message,
+            file,
+            problem.span,
+            problem.help,
+            notes=() if problem.first is None else (Note("first written here", file, problem.first),),
+        )
+        for problem in error.problems
+    )
 
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

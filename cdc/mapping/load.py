@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from cdc import yamlfile
 from cdc.errors import Usage
-from cdc.mapping import model, yaml
-from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, Span, did_you_mean
+from cdc.mapping import model
+from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean, from_yaml
 from cdc.mapping.expressions import syntax_problems
 from cdc.mapping.model import Pipeline, TableMapping
-from cdc.mapping.yaml import Document, Path
+from cdc.yamlfile import Document, Span, ValuePath, YamlError
 
 SUFFIXES = (".yaml", ".yml")
 _TEXT_OF_TYPE = {
@@ -32,12 +33,12 @@ _TEXT_OF_TYPE = {
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
     """The pipeline in the file `path`. Raises `MappingError` (what is wrong in it) or `Usage` (cannot be read)."""
-    return loads(_read(FilePath(path)), str(path))
+    return loads(yamlfile.read_text(path), str(path))
 
 
 def loads(text: str, name: str = "<text>") -> Pipeline:
     """The pipeline in `text`; `name` is shown in errors."""
-    document = yaml.parse(text, name)
+    document = _parsed(text, name)
     pipeline = _validated(document)
     found = [*clashes([pipeline]), *(each for table in pipeline.tables for each in _own_findings(table))]
     if found:
@@ -50,10 +51,10 @@ def load_all(folder: str | os.PathLike[str]) -> tuple[Pipeline, ...]:
     return load_files(files_in(folder))
 
 
-def files_in(folder: str | os.PathLike[str]) -> list[FilePath]:
+def files_in(folder: str | os.PathLike[str]) -> list[Path]:
     """The mapping files of a folder: visible .yaml and .yml files, sorted."""
     try:
-        entries = sorted(FilePath(folder).iterdir())
+        entries = sorted(Path(folder).iterdir())
     except OSError as error:
         raise Usage(f"cannot read the folder: {error.strerror}", where=str(folder)) from error
     return [entry for entry in entries if entry.suffix in SUFFIXES and not entry.name.startswith(".")]
@@ -107,13 +108,11 @@ def _twice(what: str, here: Diagnostic, there: Diagnostic) -> Diagnostic:
     )
 
 
-def _read(path: FilePath) -> str:
+def _parsed(text: str, name: str) -> Document:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Usage(f"cannot read the file: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise Usage("the file is not UTF-8 text", where=str(path)) from error
+        return yamlfile.parse(text, name)
+    except YamlError as error:
+        raise from_yaml(error) from None
 
 
 def _validated(document: Document) -> Pipeline:
@@ -132,12 +131,12 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         yield table.finding("no-source", message, ("from",), help=where)
     columns = table.columns
     for name, spec in columns.named.items():
-        path: Path = ("columns", name, "sql")
+        path: ValuePath = ("columns", name, "sql")
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():
             within = (problem.start, problem.length)
             yield table.finding(problem.code, problem.message, path, help=problem.help, within=within)
     if columns.everything is not None:
-        below: Path = ("columns", model.EVERYTHING, "rename")
+        below: ValuePath = ("columns", model.EVERYTHING, "rename")
         for name in columns.everything.rename:
             if name in columns.everything.except_:
                 yield table.finding("bad-value", f"'{name}' is left out and renamed", (*below, name), key=True)
@@ -177,7 +176,7 @@ def _diagnostic(document: Document, error: ErrorDetails) -> Diagnostic:
     return Diagnostic(kind.replace("_", "-"), message, document.file, document.span(path))
 
 
-def _opening(document: Document, path: Path) -> Span:
+def _opening(document: Document, path: ValuePath) -> Span:
     """Where a mapping begins: its key when it has one (the whole block would be underlined otherwise)."""
     if path and isinstance(path[-1], str):
         return document.span(path, key=True)
@@ -185,7 +184,7 @@ def _opening(document: Document, path: Path) -> Span:
     return Span(whole.line, whole.column, whole.line, whole.column + 1)
 
 
-def _existing(value: Any, loc: tuple[int | str, ...]) -> Path:
+def _existing(value: Any, loc: tuple[int | str, ...]) -> ValuePath:
     """The part of pydantic's location that exists in the file (it also names union branches and missing keys)."""
     path: list[str | int] = []
     for step in loc:
@@ -196,7 +195,7 @@ def _existing(value: Any, loc: tuple[int | str, ...]) -> Path:
     return tuple(path)
 
 
-def _keys_at(path: Path) -> list[str]:
+def _keys_at(path: ValuePath) -> list[str]:
     """The keys that the language knows at a place."""
     kind: type[BaseModel] = Pipeline
     for step in path:

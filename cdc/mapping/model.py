@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from cdc.mapping.diagnostics import Diagnostic, SourceFile, Span
-from cdc.mapping.yaml import Document, Path
+from cdc.mapping.diagnostics import Diagnostic
 from cdc.model import DeletePolicy
+from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
 _WORD = r"[A-Za-z][A-Za-z0-9_-]*"
@@ -192,7 +192,7 @@ class TableMapping(_Part):
     _pipeline: str = PrivateAttr(default="")
     _default_source: str | None = PrivateAttr(default=None)
     _document: Document | None = PrivateAttr(default=None)
-    _path: Path = PrivateAttr(default=())
+    _path: ValuePath = PrivateAttr(default=())
 
     @property
     def id(self) -> str:
@@ -212,7 +212,7 @@ class TableMapping(_Part):
         self,
         code: str,
         message: str,
-        path: Path,
+        path: ValuePath,
         *,
         help: str | None = None,
         key: bool = False,

@@ -59,8 +59,7 @@ def audited(settings: Settings, command: str, reason: str, before: Described, ac
     Raises `Usage` without a reason, and what `action` raises. When the control database can't be written to, nothing
     is done: `Transient` or `Terminal`.
     """
-    if not reason.strip():
-        raise Usage("--execute needs --reason", hint="say why, for whoever reads `cdc audit` later: --reason '…'")
+    check_reason(True, reason)
     with _opened(settings) as connection:
         record = _begin(connection, command, reason, before)
         try:
@@ -72,8 +71,16 @@ def audited(settings: Settings, command: str, reason: str, before: Described, ac
         return done
 
 
+def check_reason(execute: bool, reason: str) -> None:
+    """Commands call this first, so that nobody waits for a rehearsal to be told. Raises `Usage`."""
+    if execute and not reason.strip():
+        raise Usage("--execute needs --reason", hint="say why, for whoever reads `cdc audit` later: --reason '…'")
+
+
 def records(settings: Settings, limit: int = 20, command: str = "") -> list[AuditRecord]:
-    """The newest records first; `command` keeps those whose command begins with it."""
+    """The newest `limit` records first; `command` keeps those whose command begins with it."""
+    if limit < 1:
+        raise Usage(f"--limit {limit}: at least one")
     with _opened(settings) as connection, translated():
         rows = connection.execute(
             "SELECT id, at, finished_at, who, command, reason, before, after, error FROM cdc.audit"

@@ -1,8 +1,8 @@
 """A PostgreSQL source of the fault tests: two tables, a connector like the shipped one, and somebody who writes.
 
-    items   one key; `big` is stored outside the row, so that an update that keeps it sends no value for it
-    lines   a key of two columns
-    shapes  a table for changes of its definition; nothing writes to it by itself
+items   one key; `big` is stored outside the row, so that an update that keeps it sends no value for it
+lines   a key of two columns
+shapes  a table for changes of its definition; nothing writes to it by itself
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class Source:
         """`items` rows of that table and twice as many lines, in one transaction."""
         with self.connection() as connection, connection.transaction():
             connection.execute(
-                "INSERT INTO items SELECT n, 'item ' || n, n / 7.0, CASE WHEN n % 3 > 0 THEN repeat(md5(n::text), 120)"
+                "INSERT INTO items SELECT n, 'item ' || n, n / 7.0, CASE WHEN n %% 3 > 0 THEN repeat(md5(n::text), 120)"
                 " END, 0 FROM generate_series(1, %s) n",
                 (items,),
             )
             connection.execute(
-                "INSERT INTO lines SELECT n, l, 'line', CASE WHEN n % 2 = 0 THEN repeat(md5(n::text), 120) END"
+                "INSERT INTO lines SELECT n, l, 'line', CASE WHEN n %% 2 = 0 THEN repeat(md5(n::text), 120) END"
                 " FROM generate_series(1, %s) n, generate_series(1, 2) l",
                 (items,),
             )
@@ -108,8 +108,8 @@ def captured_source(
 ) -> Iterator[Source]:
     """A registered source with `items` rows; `settings` change the connector's (`__` for a dot)."""
     made = unregistered_source(stack, database, name, folder, **settings)
-    made.seed(items)
     try:
+        made.seed(items)
         made.register()
         yield made
     finally:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.fix_stack import Stack
+from cdc.stack import Stack
 
 PLACEHOLDER = "__cdc_unavailable_3f9c1d7e52ab4806__"
 Place = tuple[str, int]  # topic, partition

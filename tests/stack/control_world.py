@@ -165,18 +165,19 @@ def _remove(world: ControlWorld) -> None:
 
 
 def remove_connectors(world: ControlWorld) -> None:
-    """All of this world, and wait until their tasks have let go of their slots."""
+    """All of this world, and wait until their tasks have let go of the database."""
     with world.connect() as connect:
         for name in connect.names():
             if world.name in name:
                 connect.delete(name)
-    until(lambda: not _active_slots(world), "the slots are free")
+        until(lambda: not [name for name in connect.statuses() if world.name in name], "the connectors are gone")
+    until(lambda: not _sessions(world), "their sessions have ended")
 
 
-def _active_slots(world: ControlWorld) -> bool:
+def _sessions(world: ControlWorld) -> bool:
     with world.admin_pg("postgres") as admin:
-        query = "SELECT FROM pg_replication_slots WHERE database = %s AND active"
-        return admin.execute(query, (world.pg.database,)).fetchone() is not None
+        query = "SELECT FROM pg_stat_activity WHERE usename = %s AND application_name LIKE 'Debezium%%'"
+        return admin.execute(query, (world.pg.user,)).fetchone() is not None
 
 
 def until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cdc.control import sources
+from cdc.control.caught_up import wait_captured
 from cdc.control.connect import Connect
 from cdc.control.findings import RefusedError
 from cdc.control.registration import Registration, plan, read_config, register
@@ -15,7 +16,7 @@ from cdc.db.source import connect_source
 from cdc.errors import Terminal, Transient
 from cdc.settings import Secret, SourceSettings
 from cdc.stack import Stack
-from tests.stack.control_world import ControlWorld, control_world, remove_connectors
+from tests.stack.control_world import ControlWorld, control_world, remove_connectors, until
 
 pytestmark = pytest.mark.stack
 
@@ -79,8 +80,8 @@ def test_a_restart_heals_what_was_mended(world: ControlWorld, connect: Connect) 
 
 
 def test_a_slot_in_use(world: ControlWorld, connect: Connect) -> None:
-    """Left to itself the second connector takes a snapshot and then waits for the slot for a minute (here: 100 ms),
-    looking as if it ran. Ours is refused before."""
+    """Left to itself the second connector takes a whole snapshot and then retries for ever, looking as if it ran. Ours
+    is refused before."""
     planned = sources.plan_registration(world.settings, world.pg, connect)
     assert register(planned, connect).running
     other = world.pg.model_copy(update={"name": f"second_{world.name}"})
@@ -88,12 +89,30 @@ def test_a_slot_in_use(world: ControlWorld, connect: Connect) -> None:
     assert {each.code for each in second.findings} >= {"shared:slot.name", "slot-taken"}
     with pytest.raises(RefusedError):
         register(second, connect)
-    hasty = {"topic.prefix": other.name, "slot.max.retries": "1", "slot.retry.delay.ms": "100"}
-    forced = Registration(other.name, {**second.config, **hasty}, None, ())
-    connect.put_config(forced.name, forced.config)
-    problem = connect.wait_failed(forced.name).problem
-    assert problem is not None
-    assert "is active for PID" in problem
+    assert other.name not in connect.names()
+
+
+def test_a_task_that_retries_for_ever_says_running_and_is_found_out(world: ControlWorld, connect: Connect) -> None:
+    """Debezium retries what may heal without end, and the task says RUNNING meanwhile. It heals by itself, too."""
+    assert register(sources.plan_registration(world.settings, world.pg, connect), connect).running
+
+    def problem() -> str:
+        (shown,) = sources.statuses(world.settings, connect, [world.pg.name])
+        assert shown.state == "RUNNING"
+        return shown.problem
+
+    with world.database(world.pg) as database:
+        wait_captured(database, connect, world.pg.name, deadline_s=60)
+    assert problem() == ""
+    with world.admin_pg() as admin:
+        admin.execute(f"ALTER ROLE {world.pg.user} NOREPLICATION")
+        admin.execute(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s",
+            (world.pg.database,),
+        )
+        until(lambda: "nobody reads its slot" in problem(), "the missing reader is noticed")
+        admin.execute(f"ALTER ROLE {world.pg.user} REPLICATION")
+    until(lambda: problem() == "", "the connector has healed")
 
 
 def test_a_table_that_does_not_exist_is_refused(world: ControlWorld, connect: Connect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from cdc.errors import Terminal, Transient
 from cdc.model import TopicPartition
 from cdc.settings import SourceSettings
 from cdc.stack import Stack
-from tests.stack.control_world import ControlWorld, control_world
+from tests.stack.control_world import ControlWorld, control_world, until
 
 pytestmark = pytest.mark.stack
 
@@ -292,6 +293,28 @@ def test_the_catalog(world: ControlWorld) -> None:
         assert columns["id"].native == "bigint unsigned"
         assert columns["status"].declared == "enum('active','suspended','closed')"
         assert columns["balance"].declared == "decimal(14,2)"
+
+
+def test_the_load_survives_lost_connections(world: ControlWorld) -> None:
+    load = Load(world.pg, world.maria, seed=9)
+
+    def killed() -> bool:
+        with world.admin_pg() as admin:
+            ended = admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'cdc demo load' AND datname = current_database()"
+            ).fetchall()
+        return bool(ended) and load.reports["crm"].interrupted > 0
+
+    runner = threading.Thread(target=load.run)
+    runner.start()
+    try:
+        until(killed, "a connection of the load was cut, and it noticed")
+        before = load.reports["crm"].transactions.total()
+        until(lambda: load.reports["crm"].transactions.total() > before + 20, "the load goes on")
+    finally:
+        load.stop()
+        runner.join()
 
 
 def test_the_demo_writes_only_to_its_own_databases(world: ControlWorld) -> None:

@@ -121,6 +121,14 @@ def test_a_worker_that_comes_back(worker: Worker, connect: Connect) -> None:
     assert connect.info().version == "4.1.1"
 
 
+def test_a_500_that_stays_is_not_asked_for_ever(worker: Worker, connect: Connect, clock: Clock) -> None:
+    put = ("PUT", "/connectors/crm/config")
+    worker.script[put] = [(500, {"message": "Could not read properties from file /gone"})]
+    with pytest.raises(Terminal, match="Could not read properties"):
+        connect.put_config("crm", {})
+    assert 10 <= clock.now < 15
+
+
 def test_what_the_worker_refuses_is_not_asked_again(worker: Worker, connect: Connect) -> None:
     put = ("PUT", "/connectors/crm/config")
     worker.script[put] = [(400, {"message": "Connector configuration is invalid"})]
