@@ -10,19 +10,24 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import demo, mapping, source, stack
+from cdc.cli import demo, epoch, mapping, parked, source, stack
+from cdc.cli.audit import audit
+from cdc.cli.compare import compare
+from cdc.cli.rewind import rewind
 from cdc.cli.run import run
+from cdc.cli.status import status
+from cdc.cli.sweep import sweep
 from cdc.errors import CdcError, Usage
 
 app = App(
     name="cdc",
     help="Change-data-capture synchronization: Debezium's change streams in, mapped and guarded rows out.",
 )
-app.command(run)
-app.command(stack.app)
-app.command(mapping.app)
-app.command(source.app)
-app.command(demo.app)
+source.app.command(epoch.new, name="new-epoch")
+for command in (run, status, compare, rewind, sweep, audit):
+    app.command(command)
+for group in (parked, mapping, source, epoch, stack, demo):
+    app.command(group.app)
 
 
 def main() -> None:

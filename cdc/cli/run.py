@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from cdc.cli.common import Connections, Mappings
 from cdc.control.goal import Goal
-from cdc.control.run import find_pipelines, worker_specs
+from cdc.control.run import find_pipelines, keep_swept, worker_specs
 from cdc.engine.logs import configure_logs
 from cdc.engine.supervisor import Supervisor
 from cdc.settings import load
@@ -35,5 +35,6 @@ def run(
     settings = load(connections)
     found = find_pipelines(mappings, pipelines)
     specs = worker_specs(settings, found, workers, connections, log_level)
+    keep_swept(settings, found)
     goal = Goal(settings, found, deadline).reached if until_caught_up else None
     sys.exit(Supervisor(specs, goal).run())

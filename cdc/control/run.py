@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from cdc.control.connect import Connect
 from cdc.control.findings import RefusedError, errors
 from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
+from cdc.control.sweep import sweep_due
 from cdc.engine.build import WorkerSpec
-from cdc.errors import Terminal, Transient, Usage
+from cdc.errors import CdcError, Terminal, Transient, Usage
 from cdc.mapping.load import load_all
 from cdc.mapping.model import Pipeline
 from cdc.settings import Settings
@@ -48,6 +50,23 @@ def worker_specs(
         )
         specs += [spec] * workers
     return specs
+
+
+def keep_swept(settings: Settings, pipelines: Sequence[Pipeline], every_s: float = 5.0) -> None:
+    """Settle repeated snapshots of pipelines with `snapshot.repeat: sweep`, in the background, as long as we live."""
+    due = [pipeline for pipeline in pipelines if pipeline.snapshot.repeat == "sweep"]
+    never = threading.Event()
+
+    def work() -> None:
+        while not never.wait(every_s):
+            for pipeline in due:
+                try:
+                    sweep_due(settings, pipeline)
+                except CdcError as error:
+                    _log.error("not swept", pipeline=pipeline.name, error=error.what, hint=error.hint)
+
+    if due:
+        threading.Thread(target=work, name="sweeper", daemon=True).start()
 
 
 def _placeholder(settings: Settings, pipeline: Pipeline) -> str:

@@ -14,11 +14,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from cdc.errors import Fenced, Poison
+from cdc.errors import Fenced
 from cdc.model import (
-    UNAVAILABLE,
     Decision,
-    DeletePolicy,
     MappedRow,
     Outcome,
     Position,
@@ -30,36 +28,25 @@ from cdc.model import (
     Write,
 )
 from cdc.target.base import (
-    MIXED_REASON,
     Advance,
     Capabilities,
     Epoch,
     Owner,
     Parked,
-    PoisonRow,
     RepeatedSnapshot,
     SweepReport,
     Tally,
     Watermark,
     WorkerReport,
-    hold_of,
 )
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_parked import ParkedStore
+from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
-from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements, compose
+from cdc.target.postgres_statements import compose
 from cdc.target.postgres_tables import exists, prepare_table
-from cdc.target.postgres_types import copy_line_builder
 
-_TRUNCATE_LOCK = 0x0CDC
 _NO_RECORD = RawRecord("", 0, 0, None, None)
-_STALE = Decision(Outcome.SKIPPED, "stale")
-_MIXED = Decision(Outcome.PARKED, MIXED_REASON)
-_IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
-_MISSING = {
-    PARTIAL: Decision(Outcome.PARKED, "update_missing"),
-    BORROWING: Decision(Outcome.PARKED, "moved_values_missing"),
-}
 
 # A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
 # a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
@@ -76,20 +63,6 @@ _SESSION = {
     "DateStyle": "ISO, YMD",
     "application_name": "cdc-applier",
 }
-
-
-class PreparedTable:
-    """What this connection knows about one target table."""
-
-    def __init__(self, table: TargetTable, table_id: int, stage: str, statements: Statements) -> None:
-        self.table = table
-        self.id = table_id
-        self.stage = stage
-        self.statements = statements
-        self.line = copy_line_builder(table.columns)
-        self.width = len(table.columns)
-        self.all_present = "1" * self.width
-        self.key_indexes = table.key_indexes
 
 
 class PostgresTarget:
@@ -256,7 +229,8 @@ class PostgresTransaction:
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         prepared = self.target.prepared(table)
         with translated():
-            return _Round(self, prepared, writes).run()
+            self.stage(prepared)
+            return Round(self.connection, prepared, writes).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)
@@ -267,13 +241,13 @@ class PostgresTransaction:
     def truncate(self, table: TargetTable, position: Position) -> Decision:
         prepared = self.target.prepared(table)
         with translated():
-            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (_TRUNCATE_LOCK, prepared.id))
+            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
             raised = self.execute(
                 sql.SQL("UPDATE cdc.target_table SET floor = %s WHERE id = %s AND floor <= %s"),
                 (position.pack(), prepared.id, position.pack()),
             )
             if raised.rowcount == 0:
-                return _STALE
+                return STALE
             if exists(self.connection, table):  # else only the floor: rows from before it may still be on their way
                 self.execute(prepared.statements.truncate, {"position": position.pack()})
         return Decision(Outcome.APPLIED)
@@ -281,7 +255,7 @@ class PostgresTransaction:
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
         prepared = self.target.prepared(table)
         with translated():
-            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (_TRUNCATE_LOCK, prepared.id))
+            self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
             self._stage_keys(prepared, [(key, position) for key in keep])
             parameters = {"position": position.pack()}
             examples = self.execute(prepared.statements.sweep_examples, parameters).fetchall()
@@ -293,8 +267,7 @@ class PostgresTransaction:
         """Keys and positions in the staging table, as deletes that nobody executes."""
         rows = [MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD) for key, position in keys]
         self.stage(prepared)
-        round_ = _Round(self, prepared, [Write(row, row.position) for row in rows])
-        round_.copy(prepared.statements.copy_stage, round_.lines())
+        Round(self.connection, prepared, [Write(row, row.position) for row in rows]).copy()
 
     def park(self, records: Sequence[Parked]) -> None:
         with translated():
@@ -383,125 +356,6 @@ class PostgresTransaction:
         if prepared.stage in self._used:
             self.execute(prepared.statements.clear)
         self._used.add(prepared.stage)
-
-
-class _Round:
-    """One round of writes to one table."""
-
-    def __init__(self, transaction: PostgresTransaction, prepared: PreparedTable, writes: Sequence[Write]) -> None:
-        self.transaction = transaction
-        self.prepared = prepared
-        self.statements = prepared.statements
-        self.writes = writes
-        self.decisions: dict[int, Decision] = {}
-        self.numbers = [0, 0, 0, 0]  # staged rows by op
-        self.moves: list[tuple[int, str, str, bytes]] = []
-        self.merged = False
-
-    def run(self) -> dict[int, Decision]:
-        execute = self.transaction.execute
-        lines = self.lines()
-        # Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit.
-        execute(sql.SQL("SELECT pg_advisory_xact_lock_shared(%s, %s)"), (_TRUNCATE_LOCK, self.prepared.id))
-        self.transaction.stage(self.prepared)
-        self.copy(self.statements.copy_stage, lines)
-        if self.moves:
-            self._stage_moves()
-        mixed = 0
-        if self.merged:
-            for (number,) in execute(self.statements.mixed).fetchall():
-                self.decisions[number] = _MIXED
-                mixed += 1
-        applied = self._deletes() + self._upserts()
-        if applied < len(self.writes) - mixed:
-            self._explain()
-        return self.decisions
-
-    def lines(self) -> str:
-        """The COPY text of all writes."""
-        line, all_present = self.prepared.line, self.prepared.all_present
-        out = []
-        for number, write in enumerate(self.writes):
-            row = write.row
-            op, mask, values = FULL, all_present, row.values
-            if values is None:
-                op, values = DELETE, self._key_only(row)
-            elif UNAVAILABLE in values:
-                op = PARTIAL if row.moved_from is None else BORROWING
-                mask = "".join("0" if value is UNAVAILABLE else "1" for value in values)
-                values = tuple(None if value is UNAVAILABLE else value for value in values)
-            self.numbers[op] += 1
-            position = row.position.pack().hex()
-            base = position
-            if write.base is not row.position and write.base != row.position:
-                base, self.merged = write.base.pack().hex(), True
-            if not self.prepared.table.partials:
-                pass  # every value comes with the change: nothing is lent or borrowed
-            elif row.moved_from is not None:
-                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key), row.position.place.pack()))
-            elif row.moved_to is not None:
-                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to), row.position.place.pack()))
-            try:
-                text = line(values)
-            except Poison as poison:
-                raise PoisonRow(
-                    poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
-                ) from poison
-            out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
-        return "".join(out)
-
-    def _key_only(self, row: MappedRow) -> tuple[Value, ...]:
-        values: list[Value] = [None] * self.prepared.width
-        for index, value in zip(self.prepared.key_indexes, row.key, strict=True):
-            values[index] = value
-        return tuple(values)
-
-    def copy(self, statement: sql.SQL | sql.Composed, text: str) -> None:
-        with self.transaction.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(text)
-
-    def _stage_moves(self) -> None:
-        with (
-            self.transaction.connection.cursor() as cursor,
-            cursor.copy(self.statements.copy_moves) as copy,
-        ):
-            for move in self.moves:
-                copy.write_row(move)
-
-    def _deletes(self) -> int:
-        if not self.numbers[DELETE]:
-            return 0
-        execute = self.transaction.execute
-        if self.moves:
-            execute(self.statements.lend)
-        if self.prepared.table.on_delete is DeletePolicy.IGNORE:
-            for number, write in enumerate(self.writes):
-                if write.row.op is RowOp.DELETE:
-                    self.decisions.setdefault(number, _IGNORED)
-            return self.numbers[DELETE]
-        deleted = execute(self.statements.delete).rowcount
-        buried = execute(self.statements.bury).rowcount
-        return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
-
-    def _upserts(self) -> int:
-        execute = self.transaction.execute
-        if self.numbers[BORROWING]:
-            execute(self.statements.settle_redelivered)
-            execute(self.statements.borrow)
-        applied = 0
-        if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.upsert).rowcount
-        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.partial).rowcount
-        if len(self.writes) > self.numbers[DELETE]:
-            execute(self.statements.unbury)
-        if self.moves:
-            execute(self.statements.forget_lent)
-        return applied
-
-    def _explain(self) -> None:
-        for number, op, stale in self.transaction.execute(self.statements.unapplied).fetchall():
-            self.decisions[number] = _STALE if stale else _MISSING[op]
 
 
 def _watermark(row: tuple[Any, ...]) -> Watermark:

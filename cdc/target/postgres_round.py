@@ -1,0 +1,158 @@
+"""One round of a batch in a PostgreSQL target: COPY into the staging table, then a few guarded statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.errors import Poison
+from cdc.model import UNAVAILABLE, Decision, DeletePolicy, MappedRow, Outcome, RowOp, TargetTable, Value, Write
+from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
+from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements
+from cdc.target.postgres_types import copy_line_builder
+
+TRUNCATE_LOCK = 0x0CDC
+"""Class of the advisory locks that keep a table's writers and its truncates apart."""
+STALE = Decision(Outcome.SKIPPED, "stale")
+_MIXED = Decision(Outcome.PARKED, MIXED_REASON)
+_IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
+_MISSING = {
+    PARTIAL: Decision(Outcome.PARKED, "update_missing"),
+    BORROWING: Decision(Outcome.PARKED, "moved_values_missing"),
+}
+
+
+class PreparedTable:
+    """What this connection knows about one target table."""
+
+    def __init__(self, table: TargetTable, table_id: int, stage: str, statements: Statements) -> None:
+        self.table = table
+        self.id = table_id
+        self.stage = stage
+        self.statements = statements
+        self.line = copy_line_builder(table.columns)
+        self.width = len(table.columns)
+        self.all_present = "1" * self.width
+        self.key_indexes = table.key_indexes
+
+
+class Round:
+    """One round of writes to one table, in the open transaction of `connection`; the staging table is empty."""
+
+    def __init__(self, connection: psycopg.Connection[Any], prepared: PreparedTable, writes: Sequence[Write]) -> None:
+        self.connection = connection
+        self.prepared = prepared
+        self.statements = prepared.statements
+        self.writes = writes
+        self.decisions: dict[int, Decision] = {}
+        self.numbers = [0, 0, 0, 0]  # staged rows by op
+        self.moves: list[tuple[int, str, str, bytes]] = []
+        self.merged = False
+
+    def run(self) -> dict[int, Decision]:
+        execute = self.connection.execute
+        lines = self._lines()
+        # Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit.
+        execute(sql.SQL("SELECT pg_advisory_xact_lock_shared(%s, %s)"), (TRUNCATE_LOCK, self.prepared.id))
+        self._copy(lines)
+        if self.moves:
+            self._stage_moves()
+        mixed = 0
+        if self.merged:
+            for (number,) in execute(self.statements.mixed).fetchall():
+                self.decisions[number] = _MIXED
+                mixed += 1
+        applied = self._deletes() + self._upserts()
+        if applied < len(self.writes) - mixed:
+            self._explain()
+        return self.decisions
+
+    def copy(self) -> None:
+        """Only fill the staging table: for statements that ask about these keys."""
+        self._copy(self._lines())
+
+    def _lines(self) -> str:
+        """The COPY text of all writes."""
+        line, all_present = self.prepared.line, self.prepared.all_present
+        out = []
+        for number, write in enumerate(self.writes):
+            row = write.row
+            op, mask, values = FULL, all_present, row.values
+            if values is None:
+                op, values = DELETE, self._key_only(row)
+            elif UNAVAILABLE in values:
+                op = PARTIAL if row.moved_from is None else BORROWING
+                mask = "".join("0" if value is UNAVAILABLE else "1" for value in values)
+                values = tuple(None if value is UNAVAILABLE else value for value in values)
+            self.numbers[op] += 1
+            position = row.position.pack().hex()
+            base = position
+            if write.base is not row.position and write.base != row.position:
+                base, self.merged = write.base.pack().hex(), True
+            if not self.prepared.table.partials:
+                pass  # every value comes with the change: nothing is lent or borrowed
+            elif row.moved_from is not None:
+                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key), row.position.place.pack()))
+            elif row.moved_to is not None:
+                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to), row.position.place.pack()))
+            try:
+                text = line(values)
+            except Poison as poison:
+                raise PoisonRow(
+                    poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
+                ) from poison
+            out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
+        return "".join(out)
+
+    def _key_only(self, row: MappedRow) -> tuple[Value, ...]:
+        values: list[Value] = [None] * self.prepared.width
+        for index, value in zip(self.prepared.key_indexes, row.key, strict=True):
+            values[index] = value
+        return tuple(values)
+
+    def _copy(self, lines: str) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(self.statements.copy_stage) as copy:
+            copy.write(lines)
+
+    def _stage_moves(self) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(self.statements.copy_moves) as copy:
+            for move in self.moves:
+                copy.write_row(move)
+
+    def _deletes(self) -> int:
+        if not self.numbers[DELETE]:
+            return 0
+        execute = self.connection.execute
+        if self.moves:
+            execute(self.statements.lend)
+        if self.prepared.table.on_delete is DeletePolicy.IGNORE:
+            for number, write in enumerate(self.writes):
+                if write.row.op is RowOp.DELETE:
+                    self.decisions.setdefault(number, _IGNORED)
+            return self.numbers[DELETE]
+        deleted = execute(self.statements.delete).rowcount
+        buried = execute(self.statements.bury).rowcount
+        return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
+
+    def _upserts(self) -> int:
+        execute = self.connection.execute
+        if self.numbers[BORROWING]:
+            execute(self.statements.settle_redelivered)
+            execute(self.statements.borrow)
+        applied = 0
+        if self.numbers[FULL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.upsert).rowcount
+        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.partial).rowcount
+        if len(self.writes) > self.numbers[DELETE]:
+            execute(self.statements.unbury)
+        if self.moves:
+            execute(self.statements.forget_lent)
+        return applied
+
+    def _explain(self) -> None:
+        for number, op, stale in self.connection.execute(self.statements.unapplied).fetchall():
+            self.decisions[number] = STALE if stale else _MISSING[op]
