@@ -26,6 +26,7 @@ app = App(
 source.app.command(epoch.new, name="new-epoch")
 for command in (run, status, compare, rewind, sweep, audit):
     app.command(command)
+app.register_install_completion_command(help="Install completion for your shell.")
 for group in (parked, mapping, source, epoch, stack, demo):
     app.command(group.app)
 

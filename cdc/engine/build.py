@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from cdc.db import postgres
 from cdc.db.catalog import SourceIdentity
@@ -55,7 +52,7 @@ def parts(spec: WorkerSpec) -> Parts:
 def open_target(target: TargetSettings) -> PostgresTarget:
     """The target of an entry in connections.yaml; it connects when it is opened."""
 
-    def connect() -> psycopg.Connection[Any]:
+    def connect() -> postgres.Connection:
         return postgres.connect(target, application_name=f"{target.application_name}-applier")
 
     return PostgresTarget(connect)

@@ -75,6 +75,10 @@ def _table(catalog: Any, connection: Any, where: str, namespace: str, name: str)
     return found[0]
 
 
+_DENIED = (1044, 1142, 1143)
+"""MariaDB's numbers for a missing privilege on a database, table or column, which its driver calls operational."""
+
+
 @contextmanager
 def reading(connection: Connection, where: str) -> Iterator[None]:
     """Errors of the driver as ours."""
@@ -83,9 +87,15 @@ def reading(connection: Connection, where: str) -> Iterator[None]:
     except CdcError:
         raise
     except (postgres.LOST, *mariadb.LOST) as error:
+        if error.args and error.args[0] in _DENIED:
+            raise Terminal(_text(error), where=where, hint=_GRANT) from error
         raise Transient(_text(error), where=where, hint="is the server up and reachable from here?") from error
     except connection.ProgrammingError as error:
-        raise Terminal(_text(error), where=where, hint="grant SELECT on the table to this user") from error
+        denied = getattr(error, "sqlstate", None) == "42501"
+        raise Terminal(_text(error), where=where, hint=_GRANT if denied else None) from error
+
+
+_GRANT = "grant SELECT on the table to this user"
 
 
 def _text(error: Exception) -> str:

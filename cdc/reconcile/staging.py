@@ -113,7 +113,7 @@ class Staging:
         if not lines:
             return
         try:
-            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_stage.encode(), {}) as copy:
+            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_stage.encode()) as copy:
                 copy.write("\n".join(lines) + "\n")
         except self._connection.DataError as error:
             if len(lines) > 1:
@@ -205,7 +205,7 @@ class Staging:
             else:
                 lines.append(line)
         if lines:
-            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_parked.encode(), {}) as copy:
+            with self._connection.cursor() as cursor, cursor.copy(self._sql.copy_parked.encode()) as copy:
                 copy.write("\n".join(lines) + "\n")
         return len(lines), without
 

@@ -1,6 +1,6 @@
 """The SQL of staging.py for one target table. Identifiers are quoted; values are parameters or COPY's data.
 
-All statements are run with parameters, so a '%' in a name is doubled.
+All statements but the COPYs are run with parameters, so a '%' in a name is doubled.
 """
 
 # ruff: noqa: S608  composed of quoted identifiers and constants only
@@ -52,11 +52,11 @@ class StagingSql:
 
     @property
     def copy_stage(self) -> str:
-        return f"COPY {STAGE} ({_META}, {_list(self._names)}) FROM STDIN"
+        return f"COPY {STAGE} ({_META}, {_list(self._names)}) FROM STDIN".replace("%%", "%")
 
     @property
     def copy_parked(self) -> str:
-        return f"COPY {PARKED} ({_list(self._keys)}) FROM STDIN"
+        return f"COPY {PARKED} ({_list(self._keys)}) FROM STDIN".replace("%%", "%")
 
     # --- the first pass
 

@@ -49,7 +49,7 @@ class Table:
 class Workload:
     """Tables and, for a stream, the changes made to them after the snapshot.
 
-    `changes` is SQL that makes `stream` changes and commits as it goes. `prefix`: the source's name, and so the topics'.
+    `changes` is SQL that makes `stream` changes and commits as it goes.
     """
 
     name: str
@@ -60,10 +60,6 @@ class Workload:
     existing: bool = False  # measure a second pass, onto the rows of the first, too
     limit: bool = False  # the hand-written limit can be measured
     setup: str = field(default="", repr=False)
-
-    @property
-    def prefix(self) -> str:
-        return f"b_{self.name}"
 
     @property
     def rows(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
@@ -58,6 +58,7 @@ class World:
     connect: Connect
     folder: Path
     say: Callable[[str], None] = print
+    stamp: int = field(default_factory=lambda: int(time.time()))
     placeholder: str = field(default_factory=lambda: json.loads(CRM.read_text())["unavailable.value.placeholder"])
 
     @property
@@ -72,6 +73,10 @@ class World:
     def source(self) -> psycopg.Connection:
         return psycopg.connect(self.databases.dsn_of(SOURCE), autocommit=True, application_name=OWN)
 
+    def prefix(self, name: str) -> str:
+        """A source's name of this run (a stack that is used again still has the topics of the last one)."""
+        return f"b{self.stamp}_{name}"
+
     # -- filling topics
 
     def fill(self, workload: Workload) -> list[Filled]:
@@ -83,14 +88,15 @@ class World:
                 source.execute(table.fill())
         names = [table.name for table in workload.tables]
         rows = {table.name: table.rows for table in workload.tables}
-        with self.captured(workload.prefix, names, partitions=workload.partitions) as began:
-            filled = [self._wait(workload.prefix, rows, began)]
+        prefix = self.prefix(workload.name)
+        with self.captured(prefix, names, partitions=workload.partitions) as began:
+            filled = [self._wait(prefix, rows, began)]
         if workload.stream:
             filled.append(self._stream(workload, names))
         return filled
 
     def _stream(self, workload: Workload, names: Sequence[str]) -> Filled:
-        prefix = workload.prefix + "_stream"
+        prefix = self.prefix(workload.name) + "_stream"
         with self.source() as source, self.captured(prefix, names, {"snapshot.mode": "no_data"}):
             self.connect.wait_running(prefix, 60, settle_s=3)
             began = time.monotonic()
@@ -190,10 +196,13 @@ class World:
         found = reader.list_topics(topic, timeout=10).topics[topic]
         if found.error is not None:
             return []
-        return [
-            (number, reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1])
-            for number in sorted(found.partitions)
-        ]
+        try:
+            return [
+                (number, reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1])
+                for number in sorted(found.partitions)
+            ]
+        except KafkaException:  # it was created this moment
+            return []
 
     def _filled(self, reader: Consumer, prefix: str, tables: Sequence[str], seconds: float) -> Filled:
         records: dict[str, int] = {}

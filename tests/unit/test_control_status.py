@@ -1,0 +1,119 @@
+"""Status: states, lags and problems from what targets, Kafka and Connect say."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.control.connect import ConnectorStatus, Part
+from cdc.control.status import (
+    PartitionStatus,
+    PipelineStatus,
+    State,
+    TopicStatus,
+    WorkerStatus,
+    connector_state,
+    partition_status,
+    state_of,
+)
+from cdc.model import TopicPartition
+from cdc.target.operator import PartitionState
+
+PLACE = TopicPartition("crm.public.customers", 1)
+NOW_US = 1_000_000_000
+
+
+def mark(next_: int | None, time_us: int | None = NOW_US - 2_500_000, topic_id: str = "id") -> PartitionState:
+    return PartitionState(PLACE, topic_id, next_, 3, "", time_us)
+
+
+def worker(state: str, age_s: float = 1.0, error: str = "") -> WorkerStatus:
+    return WorkerStatus("host:1", state, error, age_s, age_s < 10 and state == "running", 5.0, {}, {}, 4)
+
+
+@pytest.mark.parametrize(
+    ("stored", "start", "end", "lag", "lag_s", "problem"),
+    [
+        (mark(90), 0, 100, 10, 2.5, ""),
+        (mark(100), 0, 100, 0, 0.0, ""),
+        (mark(None, None), 20, 100, 80, None, ""),  # nothing applied: all that the topic holds
+        (None, 20, 100, 80, None, ""),
+        (None, 100, 100, 0, 0.0, ""),
+        (mark(90), None, None, None, None, ""),  # Kafka did not answer
+        (mark(10), 20, 100, 90, 2.5, "offsets 10 to 19 are gone"),
+        (mark(101), 0, 100, 0, 0.0, "behind the topic's end 100"),
+        (mark(90, topic_id="old"), 0, 100, 10, 2.5, "created again"),
+        (mark(90, NOW_US + 5), 0, 100, 10, 0.0, ""),  # the source's clock is ahead of ours
+    ],
+)
+def test_a_partition(
+    stored: PartitionState | None, start: int | None, end: int | None, lag: int | None, lag_s: float, problem: str
+) -> None:
+    found = partition_status(PLACE, stored, start, end, "id", NOW_US)
+    assert (found.lag, found.lag_s) == (lag, lag_s)
+    assert problem in found.problem
+    assert bool(found.problem) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    ("workers", "state", "problem"),
+    [
+        ([], "never run", ""),
+        ([worker("running")], "running", ""),
+        ([worker("stopped"), worker("running", 3)], "running", ""),  # one of two was stopped
+        (
+            [worker("failed", error="the topic is compacted"), worker("running", 900)],
+            "failed",
+            "the topic is compacted",
+        ),
+        ([worker("stopped", 500)], "stopped", ""),
+        ([worker("running", 500)], "stopped", "worker host:1 has been silent for 500 s: it was killed or hangs"),
+    ],
+)
+def test_a_pipelines_state(workers: list[WorkerStatus], state: str, problem: str) -> None:
+    assert state_of(workers) == (state, problem)
+
+
+def pipeline(state: State, *lags: int | None, unreachable: tuple[str, ...] = ()) -> PipelineStatus:
+    partitions = tuple(PartitionStatus(number, 5, 0, 5, lag, None) for number, lag in enumerate(lags))
+    topic = TopicStatus("t", "crm", ("crm/hub.t",), partitions, 0, {}, {"held": 2, "check_violation": 1})
+    return PipelineStatus("crm", "hub", state, "why", 0.0, (), (topic,), (), unreachable)
+
+
+@pytest.mark.parametrize(
+    ("found", "healthy"),
+    [
+        (pipeline("running", 0, 5), True),  # a lag alone is no illness while somebody works
+        (pipeline("stopped", 0, 0), True),
+        (pipeline("stopped", 0, 5), False),
+        (pipeline("stopped", 0, None), False),
+        (pipeline("never run", 0), True),
+        (pipeline("never run", 1), False),
+        (pipeline("failed", 0), False),
+        (pipeline("unknown", 0, unreachable=("target hub: no",)), False),
+    ],
+)
+def test_what_makes_a_pipeline_unhealthy(found: PipelineStatus, healthy: bool) -> None:
+    assert (found.problems == ()) == healthy
+    assert found.parked == 3
+
+
+def test_an_unknown_lag_is_not_zero() -> None:
+    assert pipeline("running", 3, None).lag is None
+    assert pipeline("running", 3, 4).lag == 7
+    assert pipeline("running").topics[0].lag is None  # no partition is known
+
+
+def test_a_failed_task_shows_with_its_meaning_though_the_connector_runs() -> None:
+    trace = "org.apache.kafka.connect.errors.ConnectException: x\nCaused by: org.postgresql.util.PSQLException: no slot"
+    found = ConnectorStatus("crm", Part("RUNNING"), [Part("FAILED", trace=trace)])
+    state = connector_state("crm", found)
+    assert (state.state, state.tasks) == ("FAILED", ("FAILED",))
+    assert "task 0" in state.problem
+    assert "no slot" in state.problem
+
+
+def test_connectors_that_capture_nothing_are_problems() -> None:
+    assert "not registered" in connector_state("crm", None).problem
+    assert "no task" in connector_state("crm", ConnectorStatus("crm", Part("RUNNING"), [])).problem
+    assert "PAUSED" in connector_state("crm", ConnectorStatus("crm", Part("PAUSED"), [Part("PAUSED")])).problem
+    assert connector_state("crm", ConnectorStatus("crm", Part("RUNNING"), [Part("RUNNING")])).problem == ""
