@@ -5,6 +5,7 @@
     mariadb.py    MariaDB
     source.py     one captured database of either kind
 
-Drivers (psycopg, PyMySQL) are imported here and in the targets' files only. This room reads and connects; it changes no
-data and knows nothing of Kafka, mappings or targets. Another kind of source is one more file beside postgres.py.
+Drivers (psycopg, PyMySQL) are imported here and in the targets' files only. This room connects and reads; all it
+writes are marks in a source's log. It knows nothing of Kafka, mappings or targets.
+What may be changed here: another kind of source is one more file beside postgres.py, and a branch in source.py.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition as KafkaPartition
 
 from cdc.model import RawRecord
+from tests.waiting import eventually
 
 T = TypeVar("T")
 PATIENCE_S = 120.0
@@ -56,14 +56,14 @@ MARIADB = {
 
 def wait_for(what: str, check: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
     """What `check` returns once it is not None; an error that names `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def boxed() -> tuple[T] | None:
         found = check()
-        if found is not None:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.05)
+        return None if found is None else (found,)
+
+    box = eventually(boxed, seconds, what)
+    assert box is not None
+    return box[0]
 
 
 @dataclass
