@@ -10,5 +10,6 @@
     load.py                runs both worlds against real databases at a given rate
 
 Everything above prepare.py is pure: the same seed and the same starting rows give the same statements. Only
-databases that `prepare` made are ever written to. Fault tests use `Load` too; more kinds of transactions are welcome.
+databases that `prepare` made are ever written to. Fault tests use `Load` too.
+What may be changed here: more kinds of transactions are welcome, as long as a seed still tells them all.
 """

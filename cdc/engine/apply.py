@@ -30,6 +30,7 @@ from cdc.target.base import (
 )
 
 Held = tuple[str, str]  # (mapping, hold)
+_APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
 
 
 @dataclass
@@ -133,12 +134,14 @@ class Work:
         self._rows(batch.table, between)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
-        fold = Fold(table.on_delete)
+        fold = Fold(table.on_delete, table.partials)
+        any_held, add = self._any_held(), fold.add
         for row in rows:
             if isinstance(row, Parked):
                 self.park_record(row)
-            elif not self._any_held() or not self.hold_back(table, row):
-                fold.add(row)
+                any_held = True
+            elif not any_held or not self.hold_back(table, row):
+                add(row)
         for stale in fold.stale:
             self.decided(table, stale, Decision(Outcome.SKIPPED, "stale"))
         for ignored in fold.ignored:
@@ -153,6 +156,9 @@ class Work:
         if not writes:
             return
         decisions, poisoned = self.write(table, writes)
+        if not decisions and not poisoned:
+            self._all_applied(table, writes)
+            return
         unfold: list[Write] = []
         for index, write in enumerate(writes):
             decision = decisions.get(index)
@@ -162,9 +168,7 @@ class Work:
                 else:
                     self.park(table, write.row, poisoned[index].reason, poisoned[index].what)
             elif decision is None:
-                for row in write.rows[:-1]:
-                    self.decided(table, row, Decision(Outcome.SUPERSEDED))
-                self.decided(table, write.rows[-1], Decision(Outcome.APPLIED))
+                self._all_applied(table, [write])
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
                 unfold.append(write)
             elif decision.outcome is Outcome.PARKED:
@@ -234,6 +238,21 @@ class Work:
         self.set_aside.append(parked)
         partition = TopicPartition(parked.record.topic, parked.record.partition)
         self.done.tallies[parked.mapping, partition, Outcome.PARKED, parked.reason] += 1
+
+    def _all_applied(self, table: TargetTable, writes: Sequence[Write]) -> None:
+        """Count a round's writes: the last row of each chain is applied, those before it are superseded."""
+        applied: Counter[tuple[str, int]] = Counter()
+        for write in writes:
+            for row in write.chain[:-1]:
+                self.decided(table, row, _SUPERSEDED)
+            row = write.chain[-1] if write.chain else write.row
+            if row.moved_to is not None:
+                self.decided(table, row, _APPLIED)
+            else:
+                record = row.record
+                applied[record.topic, record.partition] += 1
+        for (topic, partition), number in applied.items():
+            self.done.tallies[table.mapping, TopicPartition(topic, partition), Outcome.APPLIED, ""] += number
 
     def decided(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
         partition = TopicPartition(row.record.topic, row.record.partition)

@@ -50,36 +50,47 @@ class _Entry:
 class Fold:
     """Rows of one target table on their way to rounds. Rows come in topic order; truncates are not for here."""
 
-    def __init__(self, on_delete: DeletePolicy = DeletePolicy.DELETE) -> None:
-        self._rounds: list[dict[Key, _Entry]] = [{}]
-        self._last: dict[Key, int] = {}  # the newest round that holds the key
-        self._on_delete = on_delete
+    def __init__(self, on_delete: DeletePolicy = DeletePolicy.DELETE, partials: bool = True) -> None:
+        # Most keys occur once: a row stands for itself until a second one of its key comes.
+        self._rounds: list[dict[Key, MappedRow | _Entry]] = [{}]
+        self._last: dict[Key, int] = {}  # the newest round that holds the key, where that is not the first
         self._may_wait: set[Key] = set()  # some row of the key may be parked, so an older one may be what it waits for
+        self._on_delete = on_delete
+        self._partials = partials
+        self._ignores_deletes = on_delete is DeletePolicy.IGNORE
         self.stale: list[MappedRow] = []
         self.ignored: list[MappedRow] = []  # deletes that the policy ignores and that lend nothing
 
     def add(self, row: MappedRow) -> None:
-        if row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE and row.moved_to is None:
+        key = row.key
+        moves = row.moved_from is not None or row.moved_to is not None
+        if moves or (self._partials and row.partial):
+            self._may_wait.add(key)
+        if self._ignores_deletes and row.op is RowOp.DELETE and row.moved_to is None:
             self.ignored.append(row)
             return
-        if row.moved_from is not None or row.moved_to is not None or row.partial:
-            self._may_wait.add(row.key)
-        at = self._last.get(row.key)
-        if at is None and row.moved_from is None:
-            self._rounds[0][row.key] = _Entry(row)
-            self._last[row.key] = 0
-        elif at is None or row.moved_from is not None:
-            self._put(max(-1 if at is None else at, self._last.get(row.moved_from or (), -1)) + 1, _Entry(row))
+        first = self._rounds[0]
+        if key not in first and key not in self._last and row.moved_from is None:
+            first[key] = row
+        elif row.moved_from is not None:
+            self._put(max(self._round_of(key), self._round_of(row.moved_from)) + 1, _Entry(row))
         else:
-            self._add_again(at, self._rounds[at][row.key], row)
+            at = self._round_of(key)
+            entry = self._rounds[at][key]
+            if isinstance(entry, MappedRow):
+                entry = _Entry(entry)
+            self._add_again(at, entry, row)
 
     def rounds(self) -> list[list[Write]]:
         """The rounds, to be written in this order."""
-        return [
-            [Write(entry.row, entry.base, entry.chain) for entry in entries.values()]
-            for entries in self._rounds
-            if entries
-        ]
+        return [[_write(entry) for entry in entries.values()] for entries in self._rounds if entries]
+
+    def _round_of(self, key: Key) -> int:
+        """The newest round that holds the key; -1 for none."""
+        at = self._last.get(key)
+        if at is not None:
+            return at
+        return 0 if key in self._rounds[0] else -1
 
     def _add_again(self, at: int, entry: _Entry, row: MappedRow) -> None:
         leaves_no_mark = entry.row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE
@@ -104,7 +115,14 @@ class Fold:
         while len(self._rounds) <= at:
             self._rounds.append({})
         self._rounds[at][entry.row.key] = entry
-        self._last[entry.row.key] = at
+        if at:
+            self._last[entry.row.key] = at
+
+
+def _write(entry: MappedRow | _Entry) -> Write:
+    if isinstance(entry, MappedRow):
+        return Write(entry, entry.position)
+    return Write(entry.row, entry.base, entry.chain)
 
 
 def _merge(under: MappedRow, over: MappedRow) -> MappedRow:

@@ -66,7 +66,8 @@ class _Filling:
     parked: list[Parked] = field(default_factory=list)
     skipped: Counter[tuple[str, TopicPartition, str]] = field(default_factory=Counter)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
-    times: dict[TopicPartition, int] = field(default_factory=dict)
+    times: dict[tuple[str, int], int] = field(default_factory=dict)
+    lists: dict[int, list[list[ChangeEvent | Parked]]] = field(default_factory=dict)  # by schema version
     repeated: list[RepeatedSnapshot] = field(default_factory=list)
     records: int = 0
     bytes: int = 0
@@ -155,20 +156,23 @@ class Intake:
         return batch
 
     def _drain(self) -> None:
-        """Fill the batch from what waits, up to where it must be cut."""
-        while self._waiting and self._filling.records < self._limits.rows and self._filling.bytes < self._limits.bytes:
-            raw, event = self._waiting[0]
-            if event is None:
-                event = self._decode(raw)
-                if event is not None:
-                    self._waiting[0] = (raw, event)
-            if event is not None and not self._place(event):
-                return
-            self._waiting.popleft()
-            filling = self._filling
-            filling.ends[TopicPartition(raw.topic, raw.partition)] = raw.offset + 1
-            filling.records += 1
-            filling.bytes += len(raw.value or b"") + len(raw.key or b"")
+        """Fill the batch from what waits, up to where it must be cut. The hot loop: one pass a record."""
+        waiting, filling, limits = self._waiting, self._filling, self._limits
+        offsets: dict[tuple[str, int], int] = {}
+        try:
+            while waiting and filling.records < limits.rows and filling.bytes < limits.bytes:
+                raw, event = waiting[0]
+                if event is None:
+                    event = self._decode(raw)
+                if event is not None and not self._place(event):
+                    waiting[0] = (raw, event)
+                    return
+                waiting.popleft()
+                offsets[raw.topic, raw.partition] = raw.offset + 1
+                filling.records += 1
+                filling.bytes += len(raw.value or b"") + len(raw.key or b"")
+        finally:
+            filling.ends.update((TopicPartition(*each), end) for each, end in offsets.items())
 
     def _decode(self, raw: RawRecord) -> ChangeEvent | None:
         """The event, or None when the record was counted as skipped or parked."""
@@ -186,19 +190,28 @@ class Intake:
 
     def _place(self, event: ChangeEvent) -> bool:
         """Put an event into the batch; False when it must wait for the next one."""
+        lists = self._filling.lists.get(event.schema.version)
+        if lists is None or event.op is Op.TRUNCATE:
+            lists = self._lists(event)
+            if lists is None:
+                return False
+        for events in lists:
+            events.append(event)
+        if event.time_us is not None and not event.snapshot:  # a snapshot's rows are older than its time says
+            self._filling.times[event.record.topic, event.record.partition] = event.time_us
+        return True
+
+    def _lists(self, event: ChangeEvent) -> list[list[ChangeEvent | Parked]] | None:
+        """Where events of this schema version go in this batch; None when one of its mappings has another plan there,
+        or when the event must begin a batch."""
         events, plans = self._filling.events, self._plans(event.schema)
         for plan in plans:
             known = events.get(plan.target.mapping)
             if known is not None and (known[0] is not plan or event.op is Op.TRUNCATE):
-                return False
-        for plan in plans:
-            name = plan.target.mapping
-            if name not in events:
-                events[name] = (plan, [])
-            events[name][1].append(event)
-        if event.time_us is not None and not event.snapshot:  # a snapshot's rows are older than its time says
-            self._filling.times[TopicPartition(event.record.topic, event.record.partition)] = event.time_us
-        return True
+                return None
+        lists = [events.setdefault(plan.target.mapping, (plan, []))[1] for plan in plans]
+        self._filling.lists[event.schema.version] = lists
+        return lists
 
     def _mapped(self, plan: Plan, found: list[ChangeEvent | Parked], filling: _Filling) -> TableBatch:
         table = TableBatch(plan.target)

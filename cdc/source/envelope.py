@@ -178,7 +178,7 @@ class Decoder:
         if op is Op.TRUNCATE:
             before = after = None
         else:
-            if raw.key is None or not plan.schema.key:
+            if raw.key is None or not plan.keyed:
                 raise PoisonRecord(
                     "the record has no key",
                     reason="missing_key",

@@ -25,6 +25,7 @@ not computed again).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -209,6 +210,7 @@ class PostgresTracker:
         return base, unsure
 
 
+@lru_cache(maxsize=64)  # all rows of a snapshot have the same one
 def _sequence(text: str | None) -> tuple[int | None, int | None]:
     """'["24023128","24023140"]' or '[null,"24023140"]' as integers; strings inside a JSON string."""
     if text is None:

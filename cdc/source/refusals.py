@@ -11,6 +11,8 @@ from cdc.source import types_mariadb, types_postgres
 from cdc.source.positions import SourceKind
 from cdc.source.types import SourceType
 
+_LEAVE_OUT = "leave the column out of the mapping"
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why a column cannot be carried exactly, and what to change: a statement, or a mapping, in words."""
@@ -32,9 +34,9 @@ def refusal(column: ColumnType, source: SourceKind, *, full_identity: bool = Tru
     if entry is None:
         return None
     if entry.refused:
-        return Refusal(entry.refused, entry.fix or "leave the column out of the mapping")
+        return Refusal(entry.refused, entry.fix or _LEAVE_OUT)
     if entry.full and not full_identity and (column.length or 1) > entry.full_above:
-        return Refusal(entry.full, "ALTER TABLE … REPLICA IDENTITY FULL, or leave the column out of the mapping")
+        return Refusal(entry.full, f"ALTER TABLE … REPLICA IDENTITY FULL, or {_LEAVE_OUT}")
     return None
 
 
@@ -51,11 +53,34 @@ def find(column: ColumnType, source: SourceKind) -> SourceType | None:
     return types_mariadb.BY_NAME.get(column.native)
 
 
-def documentation(source: SourceKind) -> Iterator[tuple[str, str, str, str]]:
-    """Rows for the generated page: names, canonical kind, verdict, details."""
+class TypeRow(msgspec.Struct, frozen=True):
+    """One line of the page of types. `verdict`: exact, exact with a condition, or refused; `reason` and `advice` are
+    empty for what is simply exact."""
+
+    names: tuple[str, ...]
+    kind: str
+    verdict: str
+    reason: str
+    advice: str
+
+
+def documentation(source: SourceKind) -> Iterator[TypeRow]:
+    """Every type of a kind of source, for the generated page."""
     for entry in types_postgres.TYPES if source == "postgresql" else types_mariadb.TYPES:
-        verdict = "refused" if entry.refused else "exact, REPLICA IDENTITY FULL only" if entry.full else "exact"
-        if entry.condition and not entry.refused:
-            verdict += ", except what the doctor checks"
-        details = (entry.refused, entry.fix, entry.full, entry.condition, entry.parks and f"parked: {entry.parks}")
-        yield ", ".join(entry.natives), entry.kind.value, verdict, "; ".join(part for part in details if part)
+        reasons = (entry.refused, entry.full, entry.condition, entry.parks and f"parked: {entry.parks}")
+        reason = "; ".join(part for part in reasons if part)
+        verdict = "refused" if entry.refused else "exact with a condition" if reason else "exact"
+        yield TypeRow(entry.natives, entry.kind.value, verdict, reason, "; ".join(_advice(entry)))
+
+
+def _advice(entry: SourceType) -> Iterator[str]:
+    if entry.refused:
+        yield entry.fix or _LEAVE_OUT
+        return
+    if entry.setting:
+        yield f"set `{entry.setting}`".replace(" and ", "` and `") if "=" in entry.setting else entry.setting
+    if entry.full:
+        longer = f" when longer than {entry.full_above}" if entry.full_above else ""
+        yield f"`REPLICA IDENTITY FULL`{longer}"
+    if entry.condition:
+        yield f"look for `WHERE {entry.check.format(column='col')}`"

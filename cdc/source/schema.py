@@ -102,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True):
     kind: Literal["postgresql", "mariadb"]
     namespace: str
     schema: TableSchema
+    keyed: bool
     decode: Callable[[bytes | memoryview], Any]
     streamed: Callable[[Any], Values]
     partial: Callable[[Any], Values]
@@ -146,6 +147,7 @@ def compile_plan(value: ConnectSchema, key: ConnectSchema | None, source: Any, p
         kind=kind,
         namespace=namespace,
         schema=schema,
+        keyed=bool(schema.key),
         decode=msgspec.json.Decoder(envelope).decode,
         streamed=rows.function(),
         partial=rows.function(partial=True),

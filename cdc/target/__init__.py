@@ -9,5 +9,6 @@
 
 What may be changed here: a new kind of target is one file (or one prefix) beside these, plus its line in the
 conformance suite (tests/conformance/test_tapes_*.py); the engine reads `capabilities`, never a class. Each target
-writes its own upserts. A change of the state tables is a new numbered migration; two adjacent releases run side by side.
+writes its own upserts. A change of the state tables is a new numbered migration, which two adjacent releases can run
+on side by side.
 """

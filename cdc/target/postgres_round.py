@@ -76,28 +76,26 @@ class Round:
 
     def _lines(self) -> str:
         """The COPY text of all writes."""
-        line, all_present = self.prepared.line, self.prepared.all_present
+        line, all_present, partials = self.prepared.line, self.prepared.all_present, self.prepared.table.partials
         out = []
+        last, position = None, ""  # rows of a snapshot or of one page share their position
         for number, write in enumerate(self.writes):
             row = write.row
             op, mask, values = FULL, all_present, row.values
             if values is None:
                 op, values = DELETE, self._key_only(row)
-            elif UNAVAILABLE in values:
+            elif partials and UNAVAILABLE in values:
                 op = PARTIAL if row.moved_from is None else BORROWING
                 mask = "".join("0" if value is UNAVAILABLE else "1" for value in values)
                 values = tuple(None if value is UNAVAILABLE else value for value in values)
             self.numbers[op] += 1
-            position = row.position.pack().hex()
+            if row.position is not last:
+                last, position = row.position, row.position.pack().hex()
             base = position
-            if write.base is not row.position and write.base != row.position:
+            if write.chain and write.base != last:
                 base, self.merged = write.base.pack().hex(), True
-            if not self.prepared.table.partials:
-                pass  # every value comes with the change: nothing is lent or borrowed
-            elif row.moved_from is not None:
-                self.moves.append((number, hold_of(row.moved_from), hold_of(row.key), row.position.place.pack()))
-            elif row.moved_to is not None:
-                self.moves.append((number, hold_of(row.key), hold_of(row.moved_to), row.position.place.pack()))
+            if partials and (row.moved_from is not None or row.moved_to is not None):
+                self._note_move(number, row)
             try:
                 text = line(values)
             except Poison as poison:
@@ -106,6 +104,14 @@ class Round:
                 ) from poison
             out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
         return "".join(out)
+
+    def _note_move(self, number: int, row: MappedRow) -> None:
+        """Every value of a table without partial images comes with the change: there nothing is lent or borrowed."""
+        place = row.position.place.pack()
+        if row.moved_from is not None:
+            self.moves.append((number, hold_of(row.moved_from), hold_of(row.key), place))
+        elif row.moved_to is not None:
+            self.moves.append((number, hold_of(row.key), hold_of(row.moved_to), place))
 
     def _key_only(self, row: MappedRow) -> tuple[Value, ...]:
         values: list[Value] = [None] * self.prepared.width

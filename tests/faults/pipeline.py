@@ -78,7 +78,7 @@ class Worker:
         state = Path(f"/proc/{self.process.pid}/stat")
         return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "T"
 
-    def ends(self, deadline_s: float = 60.0) -> int:
+    def ends(self, deadline_s: float = 100.0) -> int:
         """Wait for its end; the exit code."""
         try:
             return self.process.wait(deadline_s)
@@ -219,7 +219,7 @@ class Pipeline:
 
     # -- progress
 
-    def moved(self, records: int, deadline_s: float = 60.0) -> None:
+    def moved(self, records: int, deadline_s: float = 100.0) -> None:
         """Wait until at least so many records are applied in all."""
 
         def enough() -> bool:
@@ -228,7 +228,7 @@ class Pipeline:
 
         eventually(enough, deadline_s, lambda: f"{records} records of {self.name}; it has {self.watermarks()}")
 
-    def reaches(self, ends: Mapping[Place, int], deadline_s: float = 60.0) -> None:
+    def reaches(self, ends: Mapping[Place, int], deadline_s: float = 100.0) -> None:
         """Wait until the watermarks are at these offsets."""
 
         def there() -> bool:
@@ -238,7 +238,7 @@ class Pipeline:
 
         eventually(there, deadline_s, lambda: f"{self.name} at {dict(ends)}; it is at {self.watermarks()}{self.logs()}")
 
-    def catches_up(self, deadline_s: float = 60.0) -> dict[Place, int]:
+    def catches_up(self, deadline_s: float = 100.0) -> dict[Place, int]:
         """Wait until everything that is in the topics now is applied; the topics' ends."""
         ends = topics.ends(self.stack, self.topics)
         self.reaches(ends, deadline_s)

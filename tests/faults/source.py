@@ -92,7 +92,7 @@ class Source:
         with self.connect() as connect:
             register(plan(self.settings, self.settings.source(self.name), connect), connect)
 
-    def captured(self, deadline_s: float = 60.0) -> None:
+    def captured(self, deadline_s: float = 150.0) -> None:
         """Wait until everything that is committed now is in Kafka."""
         database = connect_source(self.settings.source(self.name))
         try:
@@ -200,7 +200,7 @@ class Writer:
 
     source: Source
     seed: int = 1
-    pause_s: float = 0.004
+    pause_s: float = 0.01
     refused: bool = False  # now and then a name that the target refuses
     committed: int = 0
     _keys: list[int] = field(default_factory=list)

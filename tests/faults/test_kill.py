@@ -88,11 +88,11 @@ def test_killed_in_a_rebalance(source: Source, pipelines: Maker) -> None:
 
 def test_killed_while_streaming(source: Source, pipelines: Maker) -> None:
     """With somebody writing: every point again, the refused rows among the changes."""
-    points = {point: pipelines(rows=500) for point in ("parked", *BATCHES)}
+    points = {point: pipelines(rows=5000) for point in ("parked", *BATCHES)}
     with Writer(source, seed=7, refused=True) as writer:
         for point, pipeline in points.items():
-            pipeline.start(at(point, 1 if point == "parked" else 12))
-        writer.wrote(300)
+            pipeline.start(at(point, 1 if point == "parked" else 8))
+        writer.wrote(200)
         all_die(list(points.values()))
         for pipeline in points.values():
             pipeline.start()

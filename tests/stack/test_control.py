@@ -297,7 +297,6 @@ def test_the_catalog(world: ControlWorld) -> None:
 
 def test_the_load_survives_lost_connections(world: ControlWorld) -> None:
     load = Load(world.pg, world.maria, seed=9)
-
     done = load.reports["crm"].transactions
     runner = threading.Thread(target=load.run)
     runner.start()

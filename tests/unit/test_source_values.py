@@ -106,5 +106,6 @@ def test_conditions_come_with_a_check() -> None:
 def test_the_documentation_has_every_type() -> None:
     for kind, known in (("postgresql", types_postgres.BY_NAME), ("mariadb", types_mariadb.BY_NAME)):
         rows = list(documentation(kind))  # type: ignore[arg-type]
-        assert {name for names, *_ in rows for name in names.split(", ")} == set(known)
-        assert all(verdict for _, _, verdict, _ in rows)
+        assert {name for row in rows for name in row.names} == set(known)
+        assert all(bool(row.reason) == (row.verdict != "exact") for row in rows)
+        assert all(row.advice for row in rows if row.verdict != "exact" and not row.reason.startswith("parked"))
