@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import msgspec
 from hypothesis import strategies as st
@@ -273,15 +275,19 @@ def play(
     def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
         return table, by_offset[parked.record.offset]
 
-    for start, end in zip(edges, edges[1:], strict=False):
-        step = end - start
+    for start, end in pairwise(edges):
+        expected, done = done, (done or 0) + end - start
         applied = applier.apply(
-            Batch([TableBatch(table, [*tape[start:end]])], [Advance(PARTITION, fence, done, (done or 0) + step, "")])
+            Batch([TableBatch(table, [*tape[start:end]])], [Advance(PARTITION, fence, expected, done, "")])
         )
-        done = (done or 0) + step
         if applied.may_heal:
-            retry(target, applied.may_heal, remap, lambda _: [Advance(PARTITION, fence, done, done, "")], applier.held)
+            as_it_is = Advance(PARTITION, fence, done, done)
+            retry(target, applied.may_heal, remap, partial(_always, as_it_is), applier.held)
     return applier
+
+
+def _always(advance: Advance, partitions: Iterable[TopicPartition]) -> list[Advance]:
+    return [advance]
 
 
 def expected(table: TargetTable, tape: Sequence[MappedRow]) -> Oracle:

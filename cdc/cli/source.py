@@ -136,14 +136,21 @@ def _print_plan(planned: Registration, running: ConnectorStatus | None, *, execu
 def _print_statuses(found: list[sources.SourceStatus]) -> None:
     table = _table("source", "database", "connector", "tasks", "behind", "position", "slot keeps")
     for each in found:
-        style = _STYLES.get(each.state, "yellow")
-        behind = "" if each.behind_bytes is None else f"{each.behind_bytes:,} bytes"
-        table.add_row(each.name, each.address, f"[{style}]{each.state}[/]", " ".join(each.tasks), behind, each.position)
+        state = f"[{_STYLES.get(each.state, 'yellow')}]{each.state}[/]"
+        behind, keeps = _size(each.behind_bytes), _size(each.slot.retained_bytes if each.slot else None)
+        table.add_row(each.name, each.address, state, " ".join(each.tasks), behind, each.position, keeps)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for each in found:
         if each.problem:
             console.print(f"{each.name}: {each.problem}", markup=False)
+
+
+def _size(size: int | None) -> str:
+    """Bytes as people read them; '' when they are not known."""
+    if size is None:
+        return ""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} B"
 
 
 def _table(*names: str) -> Table:

@@ -140,6 +140,10 @@ def _publication(database: PostgresSource, config: Mapping[str, str], tables: Se
     return found
 
 
+_BROKEN_DECODING = frozenset({130021, 140018, 150013, 160009, 170005})
+"""Minor releases of May 2025 whose logical decoding multiplies invalidation messages; seen here on 17.5."""
+
+
 def _postgres_server(database: PostgresSource, config: Mapping[str, str], captured_now: bool) -> list[Finding]:
     where = database.settings.where
     row = database.connection.execute(
@@ -155,6 +159,11 @@ def _postgres_server(database: PostgresSource, config: Mapping[str, str], captur
     if not may_replicate:
         fix = f"ALTER ROLE {postgres.quote(role)} REPLICATION;"
         found.append(_finding("replication", where, f"role {role} may not replicate", "it cannot read a slot", fix))
+    version = database.connection.info.server_version
+    if version in _BROKEN_DECODING:
+        what = f"PostgreSQL {version // 10000}.{version % 10000}"
+        why = "concurrent DDL (temporary tables too) can make logical decoding fail: invalid memory alloc request size"
+        found.append(_finding("server-version", where, what, why, "update to the next minor release", "warning"))
     return found + _slot(database, config.get("slot.name", "debezium"), captured_now)
 
 

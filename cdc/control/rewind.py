@@ -344,12 +344,16 @@ def _facts(settings: Settings, pipeline: Pipeline, request: Request) -> TopicFac
 def _write_undo(folder: Path, name: str, planned: Rewind, states: Sequence[PartitionState]) -> Path:
     stored = {state.partition: state for state in states}
     path = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("x", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file)
-        for step in planned.moving:
-            state = stored[TopicPartition(step.topic, step.partition)]
-            lines.writerow((step.topic, step.partition, "" if state.next is None else state.next, state.tracker))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="") as file:
+            lines = csv.writer(file)
+            for step in planned.moving:
+                state = stored[TopicPartition(step.topic, step.partition)]
+                lines.writerow((step.topic, step.partition, "" if state.next is None else state.next, state.tracker))
+    except OSError as error:
+        hint = "nothing was moved; --undo-folder names another place"
+        raise Terminal(f"the undo file cannot be written: {error.strerror}", where=str(path), hint=hint) from error
     return path
 
 

@@ -118,20 +118,27 @@ class Work:
         self.set_aside: list[Parked] = []
 
     def table(self, batch: TableBatch) -> None:
-        """Write one table's rows, cut at truncates (rare; the engine starts a batch with each)."""
+        """Write one table's rows, cut at truncates (rare; the engine starts a batch with each) and before a record that
+        was set aside while rows of its key stand in front of it: those do not wait for it."""
+        parked = any(isinstance(row, Parked) for row in batch.rows)
         between: list[MappedRow | Parked] = []
+        in_front: set[str] = set()  # keys of the rows in `between`, where it matters
         for row in batch.rows:
+            if row.hold in in_front if isinstance(row, Parked) else row.op is RowOp.TRUNCATE:
+                self._rows(batch.table, between)
+                between, in_front = [], set()
             if isinstance(row, Parked) or row.op is not RowOp.TRUNCATE:
                 between.append(row)
-                continue
-            self._rows(batch.table, between)
-            between = []
-            self.decided(batch.table, row, self.transaction.truncate(batch.table, row.position))
-            keys = {**self.done.parked, **self.held}
-            self.done.may_heal |= {
-                key for key, reason in keys.items() if key[0] == batch.table.mapping and reason in HEALING
-            }
+                if parked and isinstance(row, MappedRow):
+                    in_front.add(hold_of(row.key))
+            else:
+                self._truncate(batch.table, row)
         self._rows(batch.table, between)
+
+    def _truncate(self, table: TargetTable, row: MappedRow) -> None:
+        self.decided(table, row, self.transaction.truncate(table, row.position))
+        keys = {**self.done.parked, **self.held}
+        self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
         fold = Fold(table.on_delete, table.partials)

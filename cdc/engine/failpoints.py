@@ -56,6 +56,8 @@ def from_environment(environment: dict[str, str] | None = None) -> Failpoint:
         "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
         "exit": lambda: os._exit(70),
     }
+    if action not in actions:
+        raise ValueError(f"unknown action {action!r}; there are {', '.join(actions)}")
     act, left = actions[action], int(count)
 
     def failpoint(reached: str) -> None:

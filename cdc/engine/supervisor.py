@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 TEMPORARY, NEEDS_A_PERSON = 75, 1
 RESTARTS_WITHOUT_PROGRESS = 10
-"""A worker that lived less than `PROGRESS_SECONDS` this many times in a row is not started again."""
+"""How often a worker that lived less than `PROGRESS_SECONDS` each time is started again before a person must look."""
 PROGRESS_SECONDS = 60.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 STOP_SECONDS = 60.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from cdc.engine.apply import Batch
 from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
@@ -115,10 +116,10 @@ class Worker:
             self._rebalance()
             self._read()
             self._hand_over()
+            self._housekeeping()
         except Fenced as error:
             _log.warning("fenced: reading the watermarks again", reason=error.what, where=error.where)
             self._start_over()
-        self._housekeeping()
 
     # -- partitions
 
@@ -179,13 +180,18 @@ class Worker:
         self.parts.failpoint("polled")
         with self._meter.stage("decoding"):
             self._intake.add(record for record in records if self._is_mine(record.topic, record.partition))
-            self._notices(self._decoder.notices())
         self.parts.failpoint("decoded")
 
     def _is_mine(self, topic: str, partition: int) -> bool:
         return (topic, partition) in self._partitions.owned
 
-    def _notices(self, notices: list[Notice]) -> None:
+    def _next_batch(self) -> Batch:
+        """What was read, with everything settled that was noticed while it was decoded: a position that fell, before
+        anything is skipped as stale; a repeated snapshot, in the batch whose trackers will not tell of it again."""
+        self._settle(self._decoder.notices())
+        return self._intake.take(self._partitions.owned, self._partitions.positions(), self._tracker_state)
+
+    def _settle(self, notices: list[Notice]) -> None:
         for notice in notices:
             if notice.what == "fell":
                 source = self._plans.source_of(notice.partition.topic)
@@ -209,7 +215,7 @@ class Worker:
         if self._writer.busy or self._intake.empty:
             return
         with self._meter.stage("mapping"):
-            batch = self._intake.take(self._partitions.owned, self._partitions.positions(), self._tracker_state)
+            batch = self._next_batch()
         if not batch.moves:
             return
         self._partitions.advance(batch.moves)
@@ -278,7 +284,7 @@ class Worker:
         """Watermarks of partitions whose position moved past control records only."""
         if not self._intake.empty or self._writer.busy:
             return
-        batch = self._intake.take(self._partitions.owned, self._partitions.positions(), self._tracker_state)
+        batch = self._next_batch()
         if batch.moves:
             self._partitions.advance(batch.moves)
             self._writer.submit(batch, self._remap, self._partitions.guard())
@@ -304,11 +310,14 @@ class Worker:
         )
 
     def _finish(self) -> None:
-        """Write what was read, then leave."""
-        while not self._intake.empty or self._writer.busy:
+        """Write what was read, then leave. What somebody else has taken meanwhile is theirs to write."""
+        try:
+            while not self._intake.empty or self._writer.busy:
+                self._collect(wait=True)
+                self._hand_over()
             self._collect(wait=True)
-            self._hand_over()
-        self._collect(wait=True)
+        except Fenced as error:
+            _log.warning("fenced while leaving", reason=error.what, where=error.where)
 
     def _close(self, state: str, problem: str) -> None:
         self._writer.abandon()

@@ -114,7 +114,7 @@ class Writer:
             if attempts > 1:
                 self._reconnect()
                 if self._is_in(batch):
-                    return Applied()
+                    return self._what_it_parked(batch)
             for table in batch.tables:
                 self._target.prepare(table.table)
             return self._applier.apply(batch)
@@ -148,6 +148,13 @@ class Writer:
     def _reconnect(self) -> None:
         self._target.close()
         self._target.open(self._owner)
+
+    def _what_it_parked(self, batch: Batch) -> Applied:
+        """A batch that is in although nobody said so may have parked keys: later rows must wait behind those."""
+        stored = self._target.parked([move.partition for move in batch.moves])
+        new = {key: reason for key, reason in stored.items() if key not in self.held}
+        self.held.update(new)
+        return Applied(parked=new)
 
     def _is_in(self, batch: Batch) -> bool:
         """Whether a batch whose commit got no answer is in. Raises `Fenced` when somebody moved its partitions."""

@@ -40,7 +40,7 @@ def reader(column: ColumnType, source: str, *, nullable: bool = True) -> Reader:
         return _mariadb(column, nullable)
     if column.kind is Kind.ARRAY:
         return _array(column)
-    return _POSTGRES_TYPES.get(column.native) or _POSTGRES_KINDS[column.kind]
+    return _postgres(column)
 
 
 def canonical(parse: Callable[[Any], Value]) -> Callable[[Any], Value]:
@@ -77,18 +77,36 @@ def _number_or_infinity(text: str) -> int:
     return int(text) if found is None else found
 
 
-def _timestamptz(text: str) -> str:
-    """'2024-02-29 12:34:56.5+00' as Debezium writes it; years before 1 and beyond 9999 as ISO 8601 counts them."""
-    if text[4] == "-" and text.endswith("+00"):
-        return f"{text[:10]}T{text[11:-3]}Z"
-    if text in _INFINITIES:
-        return text
-    before_christ = text.endswith(" BC")
-    date, time = text.removesuffix(" BC").removesuffix("+00").split(" ")
-    year, _, rest = date.partition("-")
-    number = 1 - int(year) if before_christ else int(year)
-    sign = "+" if number > 9999 else "-" if number < 0 else ""
-    return f"{sign}{abs(number):04}-{rest}T{time}Z"
+def _timestamp(text: str) -> int:
+    micros = _number_or_infinity(text)
+    if values.LATEST_MICROS <= micros < POS_INFINITY:
+        raise values.Inexact("a timestamp beyond what Debezium sends")
+    return micros
+
+
+def _instant(date: str, time: str, digits: int) -> str:
+    """An instant as Debezium writes it: with as many digits of a second as the column has."""
+    whole, _, fraction = time.partition(".")
+    return f"{date}T{whole}.{fraction:0<{digits}}Z" if digits else f"{date}T{whole}Z"
+
+
+def _timestamptz(digits: int) -> Callable[[str], str]:
+    """From '2024-02-29 12:34:56.5+00'; years before 1 and beyond 9999 become what ISO 8601 counts them as."""
+    ordinary = len("2024-02-29 12:34:56.+00") + digits
+
+    def convert(text: str) -> str:
+        if len(text) == ordinary and text[4] == "-" and text[-3] == "+":
+            return f"{text[:10]}T{text[11:-3]}Z"
+        if text in _INFINITIES:
+            return text
+        before_christ = text.endswith(" BC")
+        date, time = text.removesuffix(" BC").removesuffix("+00").split(" ")
+        year, _, rest = date.partition("-")
+        number = 1 - int(year) if before_christ else int(year)
+        sign = "+" if number > 9999 else "-" if number < 0 else ""
+        return _instant(f"{sign}{abs(number):04}-{rest}", time, digits)
+
+    return convert
 
 
 def _hstore(text: str) -> str:
@@ -96,12 +114,21 @@ def _hstore(text: str) -> str:
 
 
 _FINITE = "CASE WHEN isfinite({{c}}) THEN ({0})::text ELSE {{c}}::text END"
-_MICROS = "(extract(epoch FROM {c}) * 1000000)::bigint"
+_MICROS = "trunc(extract(epoch FROM {c}) * 1000000)"  # numeric: the last years do not fit 64 bits
 _INTERVAL = (
     "CASE WHEN isfinite({c}) THEN 'P' || extract(year FROM {c}) || 'Y' || extract(month FROM {c}) || 'M'"
     " || extract(day FROM {c}) || 'DT' || extract(hour FROM {c}) || 'H' || extract(minute FROM {c}) || 'M'"
     " || trim_scale(extract(second FROM {c})) || 'S' ELSE {c}::text END"
 )
+
+
+def _postgres(column: ColumnType) -> Reader:
+    if column.kind is Kind.TIMESTAMPTZ:
+        return Reader(parse=_timestamptz(_DIGITS if column.scale is None else column.scale))
+    return _POSTGRES_TYPES.get(column.native) or _POSTGRES_KINDS[column.kind]
+
+
+_DIGITS = 6  # of a second, in a type that names no number
 
 _POSTGRES_TYPES: dict[str, Reader] = {
     "money": Reader("{c}::numeric"),
@@ -119,8 +146,7 @@ _POSTGRES_KINDS: dict[Kind, Reader] = {
     Kind.BITS: Reader(),
     Kind.DATE: Reader(_FINITE.format("{c} - date '1970-01-01'"), _number_or_infinity),
     Kind.TIME: Reader(_MICROS, int),
-    Kind.TIMESTAMP: Reader(_FINITE.format(_MICROS), _number_or_infinity),
-    Kind.TIMESTAMPTZ: Reader(parse=_timestamptz),
+    Kind.TIMESTAMP: Reader(_FINITE.format(_MICROS), _timestamp),
     Kind.INTERVAL: Reader(_INTERVAL),
     Kind.UUID: Reader(),
     Kind.JSON: Reader(),
@@ -135,7 +161,7 @@ _NESTED = "an array of several dimensions, or whose first element is not number 
 def _array(column: ColumnType) -> Reader:
     """Where elements are not read as they are, each is taken through its own template."""
     element = column.element
-    item = Reader() if element is None else (_POSTGRES_TYPES.get(element.native) or _POSTGRES_KINDS[element.kind])
+    item = Reader() if element is None else _postgres(element)
     parse = item.parse
 
     def convert(text: str) -> list[Value]:
@@ -185,9 +211,14 @@ def _mariadb_time(text: str) -> int:
     return -micros if sign else micros
 
 
-def _mariadb_timestamp(text: str) -> str:
-    date, time = text.split(" ")
-    return f"{date}T{time.rstrip('0').rstrip('.') if '.' in time else time}Z"
+def _mariadb_timestamp(digits: int) -> Callable[[str], str]:
+    """As the stream has it; snapshot reads leave zeros at the end out. The two are the same instant."""
+
+    def convert(text: str) -> str:
+        date, time = text.split(" ")
+        return _instant(date, time, digits)
+
+    return convert
 
 
 def _geometry(value: bytes) -> bytes:
@@ -196,8 +227,11 @@ def _geometry(value: bytes) -> bytes:
     return values.geometry(values.Geometry(value[4:], srid or None))
 
 
+# Debezium sends zero and partial dates as NULL, or as the first of 1970 for columns that are NOT NULL.
 _ZERO = "YEAR({c}) = 0 OR MONTH({c}) = 0 OR DAY({c}) = 0"
 _OR_ZERO = f"CASE WHEN {{c}} IS NULL THEN NULL WHEN {_ZERO} THEN {{zero}} ELSE {{value}} END"
+
+_CHAR = "CAST({c} AS CHAR)"
 
 _MARIADB_TYPES: dict[str, Reader] = {
     **dict.fromkeys(
@@ -213,13 +247,13 @@ _MARIADB_TYPES: dict[str, Reader] = {
 _MARIADB_KINDS: dict[Kind, Reader] = {
     Kind.BOOLEAN: Reader(parse=bool),
     Kind.INTEGER: Reader(),
-    Kind.DECIMAL: Reader("CAST({c} AS CHAR)"),
+    Kind.DECIMAL: Reader(_CHAR),
     Kind.FLOAT32: Reader("CAST({c} AS DOUBLE)", values.float32),
     Kind.FLOAT64: Reader("CAST({c} AS DOUBLE)"),
     Kind.TEXT: Reader(),
     Kind.BYTES: Reader(),
-    Kind.TIME: Reader("CAST({c} AS CHAR)", _mariadb_time),
-    Kind.UUID: Reader("CAST({c} AS CHAR)"),
+    Kind.TIME: Reader(_CHAR, _mariadb_time),
+    Kind.UUID: Reader(_CHAR),
     Kind.JSON: Reader(),
 }
 
@@ -227,15 +261,16 @@ _MARIADB_KINDS: dict[Kind, Reader] = {
 def _mariadb(column: ColumnType, nullable: bool) -> Reader:
     if column.kind is Kind.BITS:
         return Reader(parse=_bits(column.length or 1))
+    if column.kind is Kind.TIMESTAMPTZ:
+        zero = "NULL" if nullable else "'1970-01-01 00:00:00'"
+        return Reader(_OR_ZERO.format(c="{c}", zero=zero, value=_CHAR), _mariadb_timestamp(column.scale or 0))
     if column.kind in _MARIADB_DATES:
-        value, parse, zero = _MARIADB_DATES[column.kind]
-        # Debezium sends zero and partial dates as NULL, or as the first of 1970 for columns that are NOT NULL.
-        return Reader(_OR_ZERO.format(c="{c}", zero="NULL" if nullable else zero, value=value), parse)
+        zero = "NULL" if nullable else "0"
+        return Reader(_OR_ZERO.format(c="{c}", zero=zero, value=_MARIADB_DATES[column.kind]), int)
     return _MARIADB_TYPES.get(column.native) or _MARIADB_KINDS[column.kind]
 
 
-_MARIADB_DATES: dict[Kind, tuple[str, Callable[[Any], Value], str]] = {
-    Kind.DATE: ("TO_DAYS({c}) - 719528", int, "0"),
-    Kind.TIMESTAMP: ("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {c})", int, "0"),
-    Kind.TIMESTAMPTZ: ("CAST({c} AS CHAR)", _mariadb_timestamp, "'1970-01-01 00:00:00'"),
+_MARIADB_DATES = {
+    Kind.DATE: "TO_DAYS({c}) - 719528",
+    Kind.TIMESTAMP: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {c})",
 }

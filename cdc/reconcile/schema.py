@@ -29,10 +29,11 @@ _CONNECT_OF = {native: connect for connect, native in types_postgres.BY_CONNECT.
 
 class Undescribed(NamedTuple):
     """A type that the source room has no entry for: its own name (of an array: its elements'), and the type that has
-    one and that it arrives as."""
+    one and that it arrives as. `declared`: what a domain is made of, as a definition would write it."""
 
     native: str
     arrives_as: str
+    declared: str
 
 
 def table_schema(
@@ -55,22 +56,23 @@ def table_schema(
 
 
 _TYPES = """
-SELECT a.attname, lower(coalesce(e.typname, t.typname)), coalesce(e.typtype, t.typtype)::text, lower(b.typname)
+SELECT a.attname, lower(coalesce(e.typname, t.typname)), coalesce(e.typtype, t.typtype)::text,
+       lower(b.typname), format_type(t.typbasetype, t.typtypmod)
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-LEFT JOIN pg_type b ON b.oid = coalesce(e.typbasetype, t.typbasetype)
+LEFT JOIN pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd'
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 """
 
 
 def undescribed_types(connection: postgres.Connection, table: CatalogTable) -> dict[str, Undescribed]:
-    """The columns of domains, enums, composites and unknown types. A domain arrives as what it is made of, an enum as
-    text, all others as the bytes of their text."""
+    """The columns of domains, enums, composites and unknown types. A domain arrives as what it is made of, an enum and
+    an array of enums as text, all others (an array of domains too) as the bytes of their text."""
     rows = connection.execute(_TYPES, (postgres.quote(table.namespace, table.name),)).fetchall()
     return {
-        column: Undescribed(native, base if kind == "d" else "text" if kind == "e" else "bytea")
-        for column, native, kind, base in rows
+        column: Undescribed(native, "text" if kind == "e" else base or "bytea", declared if base else "")
+        for column, native, kind, base, declared in rows
         if native not in types_postgres.BY_NAME
     }
 
@@ -79,10 +81,13 @@ def _postgres_field(column: CatalogColumn, own: Undescribed | None) -> Field:
     array = column.native.startswith("_")
     name = column.native.removeprefix("_") if own is None else own.native
     connect, semantic = _arrival(name if own is None else own.arrives_as)
+    parameters = _parameters(
+        column.native if own is None else "_" * array + name, own.declared if own else column.declared
+    )
     if array:
         item = Field(column.name, connect, semantic, True, {})
-        return Field(column.name, "array", "", column.nullable, _parameters(f"_{name}", column.declared), item)
-    return Field(column.name, connect, semantic, column.nullable, _parameters(name, column.declared))
+        return Field(column.name, "array", "", column.nullable, parameters, item)
+    return Field(column.name, connect, semantic, column.nullable, parameters)
 
 
 def _arrival(native: str) -> tuple[str, str]:

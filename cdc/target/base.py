@@ -198,7 +198,8 @@ class Target(Protocol):
         """Remember that partitions exist, with fence 0 and no `next`; those already known stay as they are."""
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
-        """Become the owner of partitions: raise each fence, return what is stored. Unknown partitions are created."""
+        """Become the owner of partitions: raise each fence, return what is stored. Unknown partitions are created, and
+        one that has no `next` yet belongs to the topic as it is now."""
 
     def watermarks(self) -> list[Watermark]:
         """All watermarks of this owner, without taking them."""

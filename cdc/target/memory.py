@@ -112,7 +112,8 @@ class MemoryTarget:
         for partition, topic_id in topic_ids.items():
             key = (self.owner, partition)
             known = self.storage.watermarks.get(key) or Watermark(partition, topic_id, None, 0)
-            self.storage.watermarks[key] = msgspec.structs.replace(known, fence=known.fence + 1)
+            of = topic_id if known.next is None else known.topic_id
+            self.storage.watermarks[key] = msgspec.structs.replace(known, topic_id=of, fence=known.fence + 1)
             taken.append(self.storage.watermarks[key])
         return taken
 

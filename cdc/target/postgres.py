@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from cdc.errors import Fenced
+from cdc.errors import Fenced, Transient
 from cdc.model import (
     Decision,
     MappedRow,
@@ -62,7 +62,19 @@ _SESSION = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "application_name": "cdc-applier",
+    # A machine that vanished says no goodbye; its session and locks go after 25 s.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
+# While it waits for COPY data the server obeys neither cancels nor timeouts: a worker that froze there would keep its
+# locks for as long as its machine lives. Only ending its session helps, and any other worker may do that.
+_END_STUCK_COPIES = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    " AND datname = current_database() AND usename = current_user"
+    f" AND application_name = '{_SESSION['application_name']}'"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - interval '10s'"
+)
 
 
 class PostgresTarget:
@@ -72,23 +84,32 @@ class PostgresTarget:
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
+        self._connection: psycopg.Connection[Any] | None = None
         self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
 
     def open(self, owner: Owner) -> None:
         self.owner = owner
         with translated():
-            self.connection = self._connect()
+            self._connection = self._connect()
             self.connection.execute(
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
                 (list(_SESSION), list(_SESSION.values())),
             )
+            self.connection.execute(_END_STUCK_COPIES)
             migrate(self.connection)
         self.parked_store = ParkedStore(self.connection, owner)
         self._tables.clear()
 
     def close(self) -> None:
-        self.connection.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            raise Transient("the target was not connected yet")
+        return self._connection
 
     def prepare(self, table: TargetTable) -> None:
         if table in self._tables:
@@ -128,12 +149,14 @@ class PostgresTarget:
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         with translated():
+            self.connection.execute(_END_STUCK_COPIES)
             rows = self.connection.execute(
                 "INSERT INTO cdc.watermark AS w (pipeline, target, topic, partition, topic_id, fence)"
                 " SELECT %s, %s, topic, partition, topic_id, 1"
                 " FROM unnest(%s::text[], %s::integer[], %s::text[]) AS t(topic, partition, topic_id)"
                 " ORDER BY topic, partition"
-                " ON CONFLICT (pipeline, target, topic, partition) DO UPDATE SET fence = w.fence + 1"
+                " ON CONFLICT (pipeline, target, topic, partition) DO UPDATE SET fence = w.fence + 1,"
+                " topic_id = CASE WHEN w.next IS NULL THEN excluded.topic_id ELSE w.topic_id END"
                 " RETURNING topic, partition, topic_id, next, fence, tracker",
                 (
                     *self._owner,

@@ -213,9 +213,11 @@ class PostgresOperator:
         return int(row[0]) if row else 0
 
     def _rows(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        if self._version == 0:
-            return []
         with translated():
+            if self._version == 0:  # a worker may have made the tables since
+                self._version = self._stored_version()
+            if self._version == 0:
+                return []
             return self.connection.execute(query, parameters).fetchall()
 
     @property

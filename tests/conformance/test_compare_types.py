@@ -6,17 +6,19 @@ gives is written to a target table; the comparison, which reads the source by SQ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
 from cdc.mapping.compile import compile_table
 from cdc.mapping.load import loads
-from cdc.model import ChangeEvent, MappedRow, TableSchema
+from cdc.model import ChangeEvent, Kind, MappedRow, TableSchema
 from cdc.reconcile.compare import Options, compare
 from cdc.reconcile.report import CompareReport
 from cdc.reconcile.source_rows import Image, open_source
@@ -170,6 +172,21 @@ def cases() -> list[object]:
     return found
 
 
+def same_value(mine: Any, theirs: Any, event: ChangeEvent) -> bool:
+    """The forms of one value that differ by no meaning, and that the target's own type makes one."""
+    type_ = event.schema.columns[1].type
+    if type_.native == "hstore":  # Debezium gives no order to the pairs
+        return bool(msgspec.json.decode(mine) == msgspec.json.decode(theirs))
+    if type_.native in GEOMETRIC:  # 1 and 1.0
+        return bool(re.sub(r"\.0\b", "", theirs) == mine)
+    if type_.kind is Kind.TIMESTAMPTZ and event.snapshot and event.schema.kind == "mariadb":
+        return bool(re.sub(r"\.?0*Z$", "Z", mine) == theirs)  # snapshot reads write no zeros at the end
+    return False
+
+
+GEOMETRIC = ("line", "lseg", "box", "path", "polygon", "circle")
+
+
 @pytest.mark.parametrize(("kind", "number"), cases())
 def test_sql_reads_what_the_decoder_gives(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     both = both_of(request, kind)
@@ -179,7 +196,7 @@ def test_sql_reads_what_the_decoder_gives(request: pytest.FixtureRequest, kind: 
     for key, event in events.items():
         assert event.after is not None
         mine, theirs = images[key][1], event.after[1]
-        if repr(mine) != repr(theirs):
+        if repr(mine) != repr(theirs) and not same_value(mine, theirs, event):
             wrong.append(f"{key}: SQL {mine!r:.100}, decoder {theirs!r:.100}")
     assert not wrong, "; ".join(wrong)
 

@@ -292,6 +292,7 @@ def new_pipeline(
             yield pipeline
         finally:
             pipeline.kill_all()
+            pipeline.gone()
             with pipeline.connection() as connection:
                 connection.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER".encode())
                 connection.execute(f"DROP ROLE {role}".encode())

@@ -5,6 +5,7 @@ Each pipeline has a target of its own; workers are processes, as under `cdc run`
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from cdc.mapping.load import load
 from cdc.model import Position
 from cdc.stack import Stack
 from tests.faults import checks, topics
-from tests.faults.pipeline import Pipeline, new_pipeline, unique
+from tests.faults.pipeline import Pipeline, unique
 from tests.faults.source import REFUSED, Source, captured_source
 from tests.fix_pipeline import Maker
 from tests.fix_stack import new_postgres_database
@@ -99,6 +100,17 @@ def touch(source: Source, table: str = "items") -> None:
     source.captured()
 
 
+@pytest.fixture
+def fresh(stack: Stack, tmp_path: Path) -> Iterator[Source]:
+    """A source of the test's own."""
+    with (
+        new_postgres_database(stack.endpoints.postgres) as database,
+        captured_source(stack, database, unique("s"), tmp_path, items=60) as made,
+    ):
+        made.captured()
+        yield made
+
+
 # -- status
 
 
@@ -119,16 +131,15 @@ def test_status_of_a_pipelines_life(source: Source, pipeline: Pipeline, cdc: Ope
         assert pipeline.fences() == fences
         (state,) = found["sources"]
         assert (state["state"], state["tasks"]) == ("RUNNING", ["RUNNING"])
+        touch(source)
+        pipeline.catches_up()  # rows of a snapshot have no time of their own
     code, found = cdc(status)
     assert (code, found["pipelines"][0]["state"]) == (0, "stopped")
     touch(source)
     code, found = cdc(status)
     (only,) = found["pipelines"]
     assert (code, only["lag"] > 0) == (1, True)
-    assert all((topic["lag_s"] or 0) > 0 for topic in only["topics"] if topic["lag"]), (
-        only["topics"],
-        pipeline.rows("SELECT * FROM cdc.watermark"),
-    )
+    assert [topic["lag_s"] > 0 for topic in only["topics"] if topic["lag"]] == [True]
     text = cdc.shown(status, partitions=True)
     assert "records wait: cdc run" in text
 
@@ -144,6 +155,8 @@ def test_status_of_a_pipeline_that_failed(source: Source, pipeline: Pipeline, cd
     assert "created again" in only["error"]
 
 
+# kafka-python leaves the sockets of brokers that do not answer to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("entry", "told", "still"),
     [
@@ -176,6 +189,7 @@ def test_status_shows_what_it_can(pipeline: Pipeline, cdc: Operator, entry: str,
         assert found["sources"][0]["state"] == "RUNNING"
     else:
         assert found["pipelines"][0]["lag"] == 0
+    gc.collect()
 
 
 def test_status_of_what_is_not_there(cdc: Operator) -> None:
@@ -211,7 +225,7 @@ def test_rewind_while_a_worker_runs_and_back_again(
             lambda: f"everything applied again: {checks.outcomes(pipeline)} after {applied}",
         )
         assert pipeline.workers[0].said("fenced")
-        checks.equal(source, pipeline)
+        checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
         checks.never_fell(pipeline)
     lines = [line.split(",")[:3] for line in Path(done["undo"]).read_text(encoding="utf-8").splitlines()]
     assert {(topic, int(partition)): int(offset) for topic, partition, offset in lines} == before
@@ -223,7 +237,7 @@ def test_rewind_while_a_worker_runs_and_back_again(
     assert (first["reason"], first["outcome"], undo["reason"]) == ("drill", "done", "undo the drill")
     assert {(step["topic"], step["partition"]): step["before"] for step in first["after"]["steps"]} == before
     with running(pipeline):
-        checks.equal(source, pipeline)
+        checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
 
 
 def test_rewind_by_time_and_by_partition(source: Source, pipeline: Pipeline, cdc: Operator, tmp_path: Path) -> None:
@@ -276,17 +290,33 @@ def test_rewind_before_the_first_run(pipeline: Pipeline, cdc: Operator) -> None:
 # -- parked
 
 
+BAD_KEY = 880_001
+
+
+@pytest.fixture(scope="module")
+def refusing(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    """A source with one row that targets refuse, changed once more: that change waits behind it."""
+    with (
+        new_postgres_database(stack.endpoints.postgres) as database,
+        captured_source(stack, database, unique("r"), tmp_path_factory.mktemp("refusing"), items=20) as made,
+    ):
+        made.run(
+            f"INSERT INTO items VALUES ({BAD_KEY}, '{REFUSED}', 1, NULL, 0)",
+            f"UPDATE items SET rev = 1 WHERE id = {BAD_KEY}",
+        )
+        made.captured()
+        yield made
+
+
 @pytest.fixture
-def bad_key(source: Source) -> Iterator[int]:
-    """A row that the target refuses, changed once more: that change waits behind it."""
-    key = 880_001
-    source.run(
-        f"INSERT INTO items VALUES ({key}, '{REFUSED}', 1, NULL, 0)", f"UPDATE items SET rev = 1 WHERE id = {key}"
-    )
-    source.captured()
-    yield key
-    source.run(f"DELETE FROM items WHERE id = {key}")
-    source.captured()
+def parking(refusing: Source, pipelines: Maker) -> Pipeline:
+    """A pipeline on it: two of its records will be parked."""
+    return pipelines(refusing)
+
+
+@pytest.fixture
+def cdc_parking(parking: Pipeline, capsys: pytest.CaptureFixture[str]) -> Operator:
+    return Operator(parking, capsys)
 
 
 def allow(pipeline: Pipeline) -> None:
@@ -294,7 +324,8 @@ def allow(pipeline: Pipeline) -> None:
     pipeline.run("ALTER TABLE hub.items DROP CONSTRAINT items_name_check")
 
 
-def test_parked_records_are_shown_without_their_values(pipeline: Pipeline, cdc: Operator, bad_key: int) -> None:
+def test_parked_records_are_shown_without_their_values(parking: Pipeline, cdc_parking: Operator) -> None:
+    pipeline, cdc = parking, cdc_parking
     assert cdc(list_)[1] == []
     with running(pipeline):
         pass
@@ -307,15 +338,16 @@ def test_parked_records_are_shown_without_their_values(pipeline: Pipeline, cdc: 
     }
     everything = str(cdc(show, first["id"])[1]) + str(first) + cdc.shown(list_) + cdc.shown(show, first["id"])
     assert REFUSED not in everything
-    assert str(bad_key) not in everything
+    assert str(BAD_KEY) not in everything
     detail = cdc(show, first["id"], values=True)[1]
     assert REFUSED in detail["value"]
-    assert (detail["target_key"], str(bad_key) in detail["key"]) == (f"[{bad_key}]", True)
+    assert (detail["target_key"], str(BAD_KEY) in detail["key"]) == (f"[{BAD_KEY}]", True)
     with pytest.raises(Usage, match="no parked record 999"):
         cdc(show, 999)
 
 
-def test_parked_records_are_retried_by_their_owner(pipeline: Pipeline, cdc: Operator, bad_key: int) -> None:
+def test_parked_records_are_retried_by_their_owner(parking: Pipeline, cdc_parking: Operator) -> None:
+    pipeline, cdc = parking, cdc_parking
     with running(pipeline):
         first, _ = (each["id"] for each in cdc(list_)[1])
         code, plan = cdc(retry, where="reason=check_violation")
@@ -325,13 +357,14 @@ def test_parked_records_are_retried_by_their_owner(pipeline: Pipeline, cdc: Oper
         allow(pipeline)
         code, done = cdc(retry, where="mapping=hub.items", execute=True, reason="the check is gone")
         assert (code, done["numbers"]) == (0, {"settled": 2})
-        assert pipeline.rows("SELECT name, rev FROM hub.items WHERE id = %s", bad_key) == [(REFUSED, 1)]
+        assert pipeline.rows("SELECT name, rev FROM hub.items WHERE id = %s", BAD_KEY) == [(REFUSED, 1)]
         assert cdc(list_)[1] == []
     checks.counted(pipeline)
     assert [each["reason"] for each in cdc.audits("parked retry")] == ["the check is gone", "does it work now?"]
 
 
-def test_a_retry_that_nobody_can_do_now_waits(pipeline: Pipeline, cdc: Operator, bad_key: int) -> None:
+def test_a_retry_that_nobody_can_do_now_waits(parking: Pipeline, cdc_parking: Operator) -> None:
+    pipeline, cdc = parking, cdc_parking
     with running(pipeline):
         pass
     allow(pipeline)
@@ -342,13 +375,20 @@ def test_a_retry_that_nobody_can_do_now_waits(pipeline: Pipeline, cdc: Operator,
         eventually(lambda: cdc(list_)[1] == [], 20, "the worker that started did it")
 
 
-def test_discarded_records_let_those_behind_them_through(source: Source, pipeline: Pipeline, cdc: Operator) -> None:
+def test_discarded_records_let_those_behind_them_through(
+    fresh: Source, pipelines: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, pipeline = fresh, pipelines(fresh)
+    cdc = Operator(pipeline, capsys)
     key = 880_002
     with running(pipeline):
-        source.run(f"INSERT INTO items VALUES ({key}, '{REFUSED}', 1, NULL, 0)")
-        source.run(f"UPDATE items SET name = 'mended' WHERE id = {key}")
-        source.captured()
-        pipeline.catches_up()
+        for change in (
+            f"INSERT INTO items VALUES ({key}, '{REFUSED}', 1, NULL, 0)",
+            f"UPDATE items SET name = 'mended' WHERE id = {key}",
+        ):
+            source.run(change)
+            source.captured()
+            pipeline.catches_up()
         first, _ = cdc(list_)[1]
         code, plan = cdc(discard, first["id"])
         assert (code, plan["executed"], len(cdc(list_)[1])) == (0, False, 2)
@@ -372,7 +412,7 @@ def test_discarded_records_let_those_behind_them_through(source: Source, pipelin
         source.captured()
         pipeline.catches_up()
     checks.counted(pipeline)
-    checks.equal(source, pipeline)
+    checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
     with pytest.raises(Usage, match="which records"):
         cdc(discard, execute=True, reason="x")
     with pytest.raises(Usage, match="--execute needs --reason"):
@@ -381,17 +421,6 @@ def test_discarded_records_let_those_behind_them_through(source: Source, pipelin
 
 
 # -- sweep
-
-
-@pytest.fixture
-def forgetful(stack: Stack, tmp_path: Path) -> Iterator[Source]:
-    """A source of the test's own, for one that makes its connector forget."""
-    with (
-        new_postgres_database(stack.endpoints.postgres) as database,
-        captured_source(stack, database, unique("s"), tmp_path, items=60) as made,
-    ):
-        made.captured()
-        yield made
 
 
 def forget(source: Source, *meanwhile: str) -> None:
@@ -409,50 +438,43 @@ def forget(source: Source, *meanwhile: str) -> None:
     source.captured()
 
 
-@contextmanager
-def on(source: Source, **options: Any) -> Iterator[Pipeline]:
-    with new_pipeline(source, unique("p"), **options) as pipeline:
-        yield pipeline
-
-
-def test_sweep_after_a_repeated_snapshot(forgetful: Source, capsys: pytest.CaptureFixture[str]) -> None:
-    source = forgetful
-    with on(source) as pipeline:
-        cdc = Operator(pipeline, capsys)
-        assert cdc(sweep, pipeline.name, "hub.items")[1]["snapshots"] == []
-        with running(pipeline):
-            assert cdc(sweep, pipeline.name, "hub.items")[1]["snapshots"] == []
-        parked = f"INSERT INTO items VALUES (880003, '{REFUSED}', 1, NULL, 0)"
-        forget(source, "DELETE FROM lines WHERE item_id < 11", "DELETE FROM items WHERE id < 11", parked)
-        with running(pipeline):
-            pass
-        pipeline.run("UPDATE cdc.watermark SET next = next - 1 WHERE next > 0")
-        with pytest.raises(Transient, match="records of the snapshot"):
-            cdc(sweep, pipeline.name, "hub.items", deadline=1.0)
-        with running(pipeline):
-            found = cdc(status)[1]["pipelines"][0]["snapshots"]
-            assert {each["mapping"] for each in found} == {f"{pipeline.name}/hub.items", f"{pipeline.name}/hub.lines"}
-            assert f"cdc sweep {pipeline.name} hub.items" in str(found)
-            rows = pipeline.rows("SELECT count(*) FROM hub.items")
-            code, plan = cdc(sweep, pipeline.name, "hub.items")
-            assert (code, plan["rows"], plan["executed"], plan["kept_keys"]) == (0, 10, False, 1)
-            assert plan["examples"] == ["1", "2", "3", "4", "5"]
-            assert pipeline.rows("SELECT count(*) FROM hub.items") == rows
-            with pytest.raises(Usage, match="--execute needs --reason"):
-                cdc(sweep, pipeline.name, "hub.items", execute=True)
-            code, done = cdc(sweep, pipeline.name, "public.items", execute=True, reason="slot was lost")
-            assert (code, done["rows"], done["executed"]) == (0, 10, True)
-            assert cdc(sweep, pipeline.name, "hub.items")[1]["snapshots"] == []
-            with pytest.raises(Usage, match="no table hub"):
-                cdc(sweep, pipeline.name, "hub.nothing")
-            # A change from before the snapshot that comes again finds the tombstones.
-            cdc(rewind, pipeline.name, to_earliest=True, execute=True, reason="test", undo_folder=pipeline.folder)
-            touch(source)
-            pipeline.catches_up()
-        swept_by_itself(source, pipeline)
-        checks.equal(source, pipeline, but=[("items", (880003,))])
-        (record,) = cdc.audits("sweep")
-        assert (record["before"]["rows"], record["after"]["rows"], record["outcome"]) == (10, 10, "done")
+def test_sweep_after_a_repeated_snapshot(fresh: Source, pipelines: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    source, pipeline = fresh, pipelines(fresh)
+    cdc = Operator(pipeline, capsys)
+    items = (pipeline.name, "hub.items")
+    with running(pipeline):
+        assert cdc(sweep, *items)[1]["snapshots"] == []
+    refused = f"UPDATE items SET name = '{REFUSED}' WHERE id = 30"
+    forget(source, "DELETE FROM lines WHERE item_id < 11", "DELETE FROM items WHERE id < 11", refused)
+    with running(pipeline):
+        found = cdc(status)[1]["pipelines"][0]["snapshots"]
+        assert {each["mapping"] for each in found} == {f"{pipeline.name}/hub.items", f"{pipeline.name}/hub.lines"}
+        assert f"cdc sweep {pipeline.name} hub.items" in str(found)
+        rows = pipeline.rows("SELECT count(*) FROM hub.items")
+        code, plan = cdc(sweep, *items)
+        assert (code, plan["rows"], plan["executed"], plan["kept_keys"]) == (0, 10, False, 1)
+        assert plan["examples"] == ["1", "2", "3", "4", "5"]
+        assert pipeline.rows("SELECT count(*) FROM hub.items") == rows
+    pipeline.run("UPDATE cdc.watermark SET next = next - 1 WHERE next > 0")
+    with pytest.raises(Transient, match="records of the snapshot"):
+        cdc(sweep, *items, deadline=0.5)
+    with running(pipeline):
+        with pytest.raises(Usage, match="--execute needs --reason"):
+            cdc(sweep, *items, execute=True)
+        with pytest.raises(Usage, match="no table hub"):
+            cdc(sweep, pipeline.name, "hub.nothing")
+        code, done = cdc(sweep, pipeline.name, "public.items", execute=True, reason="slot was lost")
+        assert (code, done["rows"], done["executed"]) == (0, 10, True)
+        assert cdc(sweep, *items)[1]["snapshots"] == []
+        assert pipeline.rows("SELECT name FROM hub.items WHERE id = 30") == [("item 30",)]  # its key is parked
+        # Changes from before the snapshot that come again find the tombstones.
+        cdc(rewind, pipeline.name, to_earliest=True, execute=True, reason="test", undo_folder=pipeline.folder)
+        touch(source)
+        pipeline.catches_up()
+    swept_by_itself(source, pipeline)
+    checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
+    (record,) = cdc.audits("sweep")
+    assert (record["before"]["rows"], record["after"]["rows"], record["outcome"]) == (10, 10, "done")
 
 
 def swept_by_itself(source: Source, pipeline: Pipeline) -> None:
@@ -494,7 +516,7 @@ def test_a_new_epoch(source: Source, pipeline: Pipeline, cdc: Operator) -> None:
         pipeline.catches_up()
         positions = {Position.unpack(each).epoch for (each,) in pipeline.rows("SELECT _cdc_position FROM hub.items")}
         assert positions == {2}
-        checks.equal(source, pipeline)
+        checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
     code, plan = cdc(new_epoch, source.name)
     assert (code, len(plan["doubts"])) == (0, 1)  # it is the same incarnation: think again
     with pytest.raises(Usage, match="no pipeline reads a source nobody"):

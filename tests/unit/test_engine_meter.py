@@ -1,0 +1,78 @@
+"""Meter: rates and latencies of the last minute, and where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from cdc.engine.apply import Applied, Batch
+from cdc.engine.meter import WINDOW_SECONDS, Meter
+from cdc.engine.writer import Written
+from cdc.model import Outcome, TopicPartition
+from cdc.target.base import Advance
+
+PARTITION = TopicPartition("crm.public.people", 0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def now_us(self) -> int:
+        return int(self.now * 1_000_000)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def meter(clock: Clock) -> Meter:
+    return Meter(clock, clock.now_us)
+
+
+def written(time_us: int | None = None, **outcomes: int) -> Written:
+    tallies = Counter({("m", PARTITION, Outcome(outcome), ""): number for outcome, number in outcomes.items()})
+    return Written(Batch(moves=[Advance(PARTITION, 1, 0, 1, "", time_us)]), Applied(tallies))
+
+
+def test_only_rows_that_took_effect_count(meter: Meter, clock: Clock) -> None:
+    clock.now += 10
+    meter.wrote(written(applied=70, superseded=30, skipped=1000, parked=5))
+    assert meter.rows_per_second() == 10.0
+
+
+def test_the_rate_is_of_the_last_minute(meter: Meter, clock: Clock) -> None:
+    meter.wrote(written(applied=6000))
+    clock.now += WINDOW_SECONDS
+    meter.wrote(written(applied=600))
+    assert meter.rows_per_second() == 110.0
+    clock.now += 1
+    assert meter.rows_per_second() == 10.0
+    clock.now += WINDOW_SECONDS
+    assert meter.rows_per_second() == 0.0
+
+
+def test_latency_is_from_the_source_s_commit_to_ours(meter: Meter, clock: Clock) -> None:
+    assert meter.latency_ms() == {}
+    for milliseconds in range(1, 101):
+        meter.wrote(written(clock.now_us() - milliseconds * 1000, applied=1))
+    meter.wrote(written(None, applied=1))  # a move without a change has no age
+    assert meter.latency_ms() == {"p50": 51.0, "p99": 100.0}
+    clock.now += WINDOW_SECONDS + 1
+    assert meter.latency_ms() == {}
+
+
+def test_shares_of_stages_since_the_last_look(meter: Meter, clock: Clock) -> None:
+    with meter.stage("decoding"):
+        clock.now += 3
+    with pytest.raises(ZeroDivisionError), meter.stage("mapping"):
+        clock.now += 1
+        raise ZeroDivisionError
+    assert meter.shares() == {"decoding": 0.75, "mapping": 0.25}
+    assert meter.shares() == {}

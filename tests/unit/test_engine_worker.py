@@ -1,0 +1,57 @@
+"""Worker: what was noticed while decoding is settled before the batch that holds it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from cdc.errors import Terminal
+from cdc.model import Position
+from tests.simulator import World
+
+MAPPING = "simulated/hub.people"
+
+
+@dataclass(frozen=True)
+class RestoredSource:
+    """The source after a restore: its log ends before what was read."""
+
+    identity: str = "7301"
+    timeline: str = "1"
+    position: tuple[int, int] = (1, 0)
+
+
+def world_with_a_cut() -> World:
+    """One poll gives: a row, a truncate (which begins the second batch), and whatever the test adds behind it."""
+    world = World()
+    world.start("one")
+    world.source.put(4, "a", None)
+    world.source.truncate()
+    world.source.put(4, "b", None)
+    return world
+
+
+def test_a_repeated_snapshot_behind_a_cut_is_remembered_with_its_rows() -> None:
+    world = world_with_a_cut()
+    world.source.snapshot()
+    world.settle()
+    assert [found.mapping for found in world.storage.repeated.values()] == [MAPPING]
+
+
+def test_positions_that_fell_behind_a_cut_are_asked_about_before_they_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_with_a_cut()
+    old = world.source.sent[0]
+    world.source.lsn += 1000
+    world.source.sent.append(old)
+    world.deliver(len(world.source.sent))
+    monkeypatch.setattr("tests.simulator.SameSource", RestoredSource)
+    with pytest.raises(Terminal, match="another incarnation"):
+        for _ in range(10):
+            world.turn("one")
+    (row,) = [row for row in world.storage.tables[MAPPING].rows.values()] or [None]
+    assert row is None or row.position > Position(1, 0, 0)
+    consumed = sum(mark.next or 0 for mark in world.storage.watermarks.values())
+    assert consumed < 4
