@@ -278,8 +278,6 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-
-
 class Write(msgspec.Struct, frozen=True):
     """One key's change in a round of a batch, after folding: what a target's `Transaction.write` receives.
 

@@ -114,12 +114,14 @@ def new_postgres_database(server: Server) -> Iterator[Database]:
     """An empty database, dropped at the end with its slots and sessions: for tests that need several."""
     name = _unique_name()
     quoted = sql.Identifier(name)
-    with psycopg.connect(server.url("postgresql", "postgres"), autocommit=True) as admin:
+    at = server.url("postgresql", "postgres")
+    with psycopg.connect(at, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
-        try:
-            yield Database(server, name)
-        finally:
-            slots = "FROM pg_replication_slots WHERE database = %s"
+    try:
+        yield Database(server, name)
+    finally:
+        slots = "FROM pg_replication_slots WHERE database = %s"
+        with psycopg.connect(at, autocommit=True) as admin:  # another one: the test may have killed the server
             admin.execute(f"SELECT pg_terminate_backend(active_pid, 5000) {slots} AND active", [name])
             admin.execute(f"SELECT pg_drop_replication_slot(slot_name) {slots}", [name])
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))

@@ -16,8 +16,8 @@ from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Output
 from cdc.control.goal import wait_pipelines
 from cdc.control.run import find_pipelines
-from cdc.reconcile.compare import SETTLE_S, Options
 from cdc.reconcile.compare import compare as run_compare
+from cdc.reconcile.comparison import SETTLE_S, Options
 from cdc.reconcile.report import CompareReport, Difference, Progress, TableReport, What
 from cdc.settings import load
 

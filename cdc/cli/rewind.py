@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Execute, Output, Reason
-from cdc.control.rewind import UNDO_FOLDER, Rewind, rehearse, request_of
+from cdc.control.rewind import UNDO_FOLDER, Rewind, rehearse
 from cdc.control.rewind import rewind as run_rewind
+from cdc.control.rewind_request import request_of
 from cdc.control.run import find_pipelines
 from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, load
@@ -94,6 +95,8 @@ def _print(done: Rewind) -> None:
 def _next(done: Rewind) -> str:
     if not done.executed:
         return shown.NOT_DONE
+    if done.noticed is False:
+        shown.console().print("the running worker has not noticed yet: its next commit is refused, then it goes there")
     return f"done; undo: cdc rewind {done.pipeline} --from-file {done.undo} --execute --reason …"
 
 

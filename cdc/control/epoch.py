@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cdc.control.operate import opened
-from cdc.control.parked import is_running
+from cdc.control.operate import is_running, opened
 from cdc.engine.build import ask_identity
 from cdc.engine.epochs import Identity, next_epoch
 from cdc.errors import CdcError, Terminal, Usage

@@ -19,6 +19,9 @@ from cdc.target.postgres_operator import PostgresOperator
 KAFKA_ANSWERS_WITHIN_S = 5.0
 """A person waits for the answer: shorter than what a worker grants."""
 
+FRESH_S = 10.0
+"""A worker reports every 2 s; one that was silent this long is gone or hangs."""
+
 
 def owner_of(pipeline: Pipeline) -> Owner:
     return Owner(pipeline.name, pipeline.target)
@@ -78,3 +81,8 @@ def table_of(pipeline: Pipeline, name: str) -> TableMapping:
     known = ", ".join(str(table.to) for table in pipeline.tables)
     what = f"{len(found)} mappings of {name}" if found else f"no table {name}"
     raise Usage(f"{what} in pipeline {pipeline.name}", where=pipeline.file, hint=f"give one of {known}")
+
+
+def is_running(operator: Operator) -> bool:
+    """Whether a worker reported lately: without one nothing asked for happens now."""
+    return any(each.age_s <= FRESH_S and each.report.state == "running" for each in operator.workers())

@@ -15,8 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cdc.control.operate import opened
-from cdc.control.status import FRESH_S
+from cdc.control.operate import is_running, opened
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline
 from cdc.settings import Settings
@@ -310,8 +309,3 @@ def _heads(operator: Operator, keys: set[tuple[str, str]]) -> list[ParkedEntry]:
         if _queue(entry) in keys:
             heads.setdefault(_queue(entry), entry)
     return list(heads.values())
-
-
-def is_running(operator: Operator) -> bool:
-    """Whether a worker reported lately: without one nothing asked for happens now."""
-    return any(each.age_s <= FRESH_S and each.report.state == "running" for each in operator.workers())

@@ -13,52 +13,28 @@ So the undo file holds trackers, and `--from-file` restores them.
 from __future__ import annotations
 
 import csv
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cdc.control.operate import KAFKA_ANSWERS_WITHIN_S, opened, partitions_of, topics, topics_of
+from cdc.control.operate import KAFKA_ANSWERS_WITHIN_S, is_running, opened, partitions_of, topics, topics_of
+from cdc.control.rewind_request import Request
 from cdc.engine.build import kafka_connection
 from cdc.errors import Terminal, Usage
 from cdc.mapping.model import Pipeline
 from cdc.model import TopicPartition
 from cdc.settings import Settings
 from cdc.source.times import offsets_at
-from cdc.target.operator import Move, PartitionState
+from cdc.target.operator import Move, Operator, PartitionState
 
 UNDO_FOLDER = Path(".cdc/undo")
-
-Scenario = Literal["earliest", "latest", "offset", "shift", "datetime", "file"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line of an undo file: where a partition stood. `offset` None: nothing had been applied."""
-
-    offset: int | None
-    tracker: str | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """Where to, and which partitions. `number`: of 'offset' and 'shift'; `at`: of 'datetime', with its time zone;
-    `places`: of 'file'. `scope`: partitions by topic, None for all of a topic; empty: everything."""
-
-    scenario: Scenario
-    number: int = 0
-    at: datetime | None = None
-    places: Mapping[TopicPartition, Place] = field(default_factory=dict)
-    scope: Mapping[str, frozenset[int] | None] = field(default_factory=dict)
-
-    def covers(self, partition: TopicPartition) -> bool:
-        if self.scenario == "file" and partition not in self.places:
-            return False
-        if not self.scope:
-            return True
-        numbers = self.scope.get(partition.topic, frozenset())
-        return numbers is None or partition.partition in numbers
+NOTICE_S = 5.0
+"""How long a rewind watches whether the running workers notice."""
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -80,13 +56,14 @@ class Step:
 @dataclass(frozen=True)
 class Rewind:
     """A plan, or what was done (`executed`). `at`: the time that was asked for, in UTC. `undo`: the file that takes it
-    back, once written."""
+    back, once written. `noticed`: whether the running workers took the partitions anew; None: none was running."""
 
     pipeline: str
     steps: tuple[Step, ...]
     at: str = ""
     undo: str = ""
     executed: bool = False
+    noticed: bool | None = None
 
     @property
     def refused(self) -> tuple[Step, ...]:
@@ -197,66 +174,7 @@ def _note(step: Step, note: str) -> Step:
     return Step(step.topic, step.partition, step.before, step.before, note=note)
 
 
-# -- the request
-
-
-def request_of(
-    *,
-    to_earliest: bool = False,
-    to_latest: bool = False,
-    to_offset: int | None = None,
-    shift_by: int | None = None,
-    to_datetime: str | None = None,
-    from_file: Path | None = None,
-    topic: Sequence[str] = (),
-) -> Request:
-    """From a command line's words. Raises `Usage` unless exactly one place is given, and for what cannot be read."""
-    given: list[tuple[Scenario, bool]] = [
-        ("earliest", to_earliest),
-        ("latest", to_latest),
-        ("offset", to_offset is not None),
-        ("shift", shift_by is not None),
-        ("datetime", to_datetime is not None),
-        ("file", from_file is not None),
-    ]
-    chosen = [scenario for scenario, is_given in given if is_given]
-    if len(chosen) != 1:
-        places = "--to-earliest, --to-latest, --to-offset, --shift-by, --to-datetime, --from-file"
-        raise Usage(f"{'several places' if chosen else 'no place'} to go to", hint=f"give exactly one of {places}")
-    if to_offset is not None and to_offset < 0:
-        raise Usage(f"--to-offset {to_offset}: offsets begin at 0")
-    if shift_by == 0:
-        raise Usage("--shift-by 0 moves nothing")
-    return Request(
-        chosen[0],
-        number=to_offset if to_offset is not None else shift_by or 0,
-        at=None if to_datetime is None else read_time(to_datetime),
-        places={} if from_file is None else read_undo(from_file),
-        scope=_scope(topic),
-    )
-
-
-def read_time(text: str) -> datetime:
-    """An ISO 8601 date and time; without a zone it is UTC. Raises `Usage`."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Usage(f"--to-datetime {text!r} is no time", hint="2026-11-23T09:58:02Z, or with +01:00") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def _scope(topics: Sequence[str]) -> dict[str, frozenset[int] | None]:
-    """'topic' or 'topic:0,2', each topic once."""
-    scope: dict[str, frozenset[int] | None] = {}
-    for text in topics:
-        topic, colon, numbers = text.partition(":")
-        if topic in scope:
-            raise Usage(f"--topic {topic} is given twice", hint=f"--topic {topic}:0,2")
-        try:
-            scope[topic] = frozenset(int(number) for number in numbers.split(",")) if colon else None
-        except ValueError as error:
-            raise Usage(f"--topic {text!r}: partitions are numbers", hint=f"--topic {topic}:0,2") from error
-    return scope
+# -- asking and doing
 
 
 def _check_scope(request: Request, pipeline: Pipeline, facts: TopicFacts) -> None:
@@ -268,9 +186,6 @@ def _check_scope(request: Request, pipeline: Pipeline, facts: TopicFacts) -> Non
         for number in sorted(numbers or ()):
             if TopicPartition(topic, number) not in facts.ends:
                 raise Usage(f"topic {topic} has no partition {number}")
-
-
-# -- asking and doing
 
 
 def rehearse(settings: Settings, pipeline: Pipeline, request: Request) -> Rewind:
@@ -287,13 +202,16 @@ def rewind(
     *,
     undo_folder: Path = UNDO_FOLDER,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    notice_s: float = NOTICE_S,
 ) -> Rewind:
-    """Plan again under the watermarks' locks, write the undo file, move all of them in one statement.
+    """Plan again under the watermarks' locks, write the undo file, move all of them in one statement; then watch up to
+    `notice_s` whether running workers notice.
 
     Raises `Terminal` when any partition is refused: then nothing moves.
     """
     facts = _facts(settings, pipeline, request)
     done: list[Rewind] = []
+    fences: dict[TopicPartition, int] = {}
 
     def choose(states: Sequence[PartitionState]) -> list[Move]:
         planned = plan(pipeline.name, request, states, facts)
@@ -302,12 +220,29 @@ def rewind(
         undo = ""
         if planned.moving:
             undo = str(_write_undo(undo_folder, f"{pipeline.name}-{now():%Y%m%dT%H%M%S%f}.csv", planned, states))
-        done.append(Rewind(planned.pipeline, planned.steps, planned.at, undo, executed=bool(planned.moving)))
-        return [_move(request, step, facts) for step in planned.moving]
+        done.append(replace(planned, undo=undo, executed=bool(planned.moving)))
+        moves = [_move(request, step, facts) for step in planned.moving]
+        moved = {move.partition for move in moves}
+        fences.update({state.partition: state.fence + 1 for state in states if state.partition in moved})
+        return moves
 
     with opened(settings, pipeline) as operator:
         operator.rewind(choose)
-    return done[0]
+        return replace(done[0], noticed=_noticed(operator, fences, notice_s))
+
+
+def _noticed(operator: Operator, fences: Mapping[TopicPartition, int], notice_s: float) -> bool | None:
+    """Whether somebody took all of these partitions since: their fences rose once more."""
+    if not fences or not is_running(operator):
+        return None
+    pause, end = threading.Event(), time.monotonic() + notice_s
+    while True:
+        now = {state.partition: state.fence for state in operator.partitions()}
+        if all(now[partition] > fence for partition, fence in fences.items()):
+            return True
+        if time.monotonic() > end:
+            return False
+        pause.wait(POLL_S)
 
 
 def refusal(planned: Rewind) -> Terminal:
@@ -355,27 +290,3 @@ def _write_undo(folder: Path, name: str, planned: Rewind, states: Sequence[Parti
         hint = "nothing was moved; --undo-folder names another place"
         raise Terminal(f"the undo file cannot be written: {error.strerror}", where=str(path), hint=hint) from error
     return path
-
-
-def read_undo(path: Path) -> dict[TopicPartition, Place]:
-    """The places in an undo file, or in one that a person wrote: the tracker may be left out (it stays as it is).
-    Raises `Usage` with the line."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Usage(f"cannot read the file: {type(error).__name__}", where=str(path)) from error
-    places: dict[TopicPartition, Place] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            topic, partition, offset, *tracker = line
-            if len(tracker) > 1:
-                raise ValueError(line)
-            place = Place(int(offset) if offset else None, tracker[0] if tracker else None)
-            places[TopicPartition(topic, int(partition))] = place
-        except ValueError as error:
-            hint = "a line is topic,partition,offset"
-            raise Usage("this line names no place", where=f"{path}:{number}", hint=hint) from error
-    if not places:
-        raise Usage("the file names no place", where=str(path))
-    return places

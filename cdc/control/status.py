@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cdc.control.connect import Connect, ConnectorStatus
-from cdc.control.operate import opened, partitions_of, topics, topics_of
+from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
 from cdc.errors import CdcError
 from cdc.mapping.model import Pipeline
 from cdc.model import Outcome, TopicPartition
@@ -20,8 +20,6 @@ from cdc.settings import Settings
 from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
-FRESH_S = 10.0
-"""A worker reports every 2 s; one that was silent this long is gone or hangs."""
 CONNECT_RETRY_S = 1.0
 
 State = Literal["running", "stopped", "failed", "never run", "unknown"]

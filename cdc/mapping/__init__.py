@@ -6,7 +6,7 @@
     compile.py       (mapping, schema version) -> `Plan`; plan.py runs it
     expressions.py   SQL expressions -> typed closures; functions.py holds the allow-list of what they may use
 
-A new key of the language: a field with its docstring in model.py, its meaning in compile.py, a unit test, and
-`cdc mapping schema --write`. A new SQL function: an entry in functions.py (or its neighbours) and a row of the
-differential test against PostgreSQL; without that test it does not go in.
+What may be changed here: a new key of the language is a field with its docstring in model.py, its meaning in
+compile.py, a unit test, and `cdc mapping schema --write`. A new SQL function is an entry in functions.py (or its
+neighbours) and a row of the differential test against PostgreSQL; without that test it does not go in.
 """

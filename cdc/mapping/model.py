@@ -74,8 +74,8 @@ class Snapshot(_Part):
     """What happens when a source repeats its snapshot (deletes made meanwhile are not in it)."""
 
     repeat: Literal["ask", "sweep"] = "ask"
-    """`ask`: go on, and show in `cdc status` what to do; `sweep`: remove by itself, after the snapshot, the rows that it
-    no longer showed."""
+    """`ask`: go on, and show in `cdc status` what to do; `sweep`: remove by itself, after the snapshot, the rows that
+    it no longer showed."""
 
 
 class Parked(_Part):

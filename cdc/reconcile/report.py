@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class What(StrEnum):
@@ -69,6 +69,7 @@ class TableReport:
     excused       differences of parked keys: not counted among the others
     unchecked     values that no canonical value holds (two-dimensional arrays…): not compared
     columns       by column, in how many of the `different` rows it differs
+    seconds       spent on this mapping, without waiting for keys to settle
     """
 
     mapping: str
@@ -160,13 +161,16 @@ class CompareReport:
         }
 
 
+Stage = Literal["reading", "comparing", "settling", "done"]
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Where the comparison stands. `rows`: source rows read in this stage; `open`: keys that still differ, None while
-    that is not known yet."""
+    """Where the comparison stands. `rows`: source rows read in the first pass (0 while settling); `open`: keys that
+    still differ, only while settling."""
 
     mapping: str
-    stage: str  # 'reading', 'comparing', 'settling', 'done'
+    stage: Stage
     rows: int = 0
     open: int | None = None
 

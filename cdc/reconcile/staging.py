@@ -26,7 +26,7 @@ from cdc.db import postgres
 from cdc.errors import Poison, Terminal
 from cdc.model import UNAVAILABLE, Kind, MappedRow, TargetTable, Value
 from cdc.reconcile.report import Cell, Difference, What
-from cdc.reconcile.staging_sql import PARKED, STAGE, StagingSql
+from cdc.reconcile.staging_sql import StagingSql
 from cdc.target.postgres_types import copy_line_builder
 
 CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"  # _cdc_state, beside ''
@@ -55,11 +55,13 @@ class Totals:
 class Staging:
     """The temporary tables for one target table, on a connection of their own. Not for several threads."""
 
-    def __init__(self, connection: postgres.Connection, table: TargetTable, where: str, *, keeps: bool) -> None:
+    def __init__(
+        self, connection: postgres.Connection, table: TargetTable, where: str, *, number: int = 1, keeps: bool = False
+    ) -> None:
         self._connection = connection
         self._table = table
         self._where = where
-        self._sql = StagingSql(table, keeps=keeps)
+        self._sql = StagingSql(table, number=number, keeps=keeps)
         self._line = copy_line_builder(table.columns)
         keys = [table.columns[index] for index in table.key_indexes]
         self._key_line = copy_line_builder(keys)
@@ -78,6 +80,9 @@ class Staging:
                 where=f"{self._where}, {self._table.namespace}.{self._table.name}",
                 hint="has the pipeline run? cdc run creates the table and its columns",
             ) from error
+
+    def drop(self) -> None:
+        self._run(self._sql.drop)
 
     # --- what is expected
 
@@ -138,7 +143,7 @@ class Staging:
 
     def first_pass(self) -> int:
         """Compare everything staged with the whole target table; the number of keys that differ."""
-        self._run(f"ANALYZE {STAGE}")
+        self._run(f"ANALYZE {self._sql.stage}")
         self._run(self._sql.find_open)
         return self._number(self._sql.undecided)
 
@@ -189,7 +194,7 @@ class Staging:
 
     def read_parked(self, pipeline: str, target: str) -> tuple[int, int]:
         """Take note of this mapping's parked keys; their number, and that of parked records without a key."""
-        self._run(f"TRUNCATE {PARKED}")
+        self._run(f"TRUNCATE {self._sql.parked}")
         if self._connection.execute("SELECT to_regclass('cdc.parked')").fetchone() == (None,):
             return 0, 0
         rows = self._connection.execute(

@@ -10,19 +10,20 @@ from __future__ import annotations
 from cdc.db.postgres import quote
 from cdc.model import DeletePolicy, TargetTable
 
-STAGE, IMAGE, OPEN, PARKED, FOUND = (
-    f"pg_temp.cdc_compare_{name}" for name in ("stage", "image", "open", "parked", "found")
-)
 _META = "_cdc_round, _cdc_mask, _cdc_reason"
 
 
 class StagingSql:
     """Statements for one table. In them `e` is an expected row, `t` the target's own, `o` an open key.
 
-    `keeps`: rows that the source no longer has may stay at the target.
+    `keeps`: rows that the source no longer has may stay at the target. `number` tells this table's temporary tables
+    from those of others in the same session.
     """
 
-    def __init__(self, table: TargetTable, *, keeps: bool) -> None:
+    def __init__(self, table: TargetTable, *, number: int, keeps: bool) -> None:
+        self.stage, self._image, self._open, self.parked, self._found = (
+            f"pg_temp.cdc_compare_{name}{number}" for name in ("stage", "image", "open", "parked", "found")
+        )
         self._names = [_name(column.name) for column in table.columns]
         self._keys = [_name(name) for name in table.key]
         self._target = _name(table.namespace, table.name)
@@ -38,25 +39,28 @@ class StagingSql:
         keys, names, nothing = _list(self._keys), _list(self._names), f"FROM {self._target} WITH NO DATA"
         meta = "0 AS _cdc_round, ''::text AS _cdc_mask, NULL::text AS _cdc_reason"
         return [
-            *(f"DROP TABLE IF EXISTS {name}" for name in (STAGE, IMAGE, OPEN, PARKED, FOUND)),
             *([f"SELECT {self._soft} FROM {self._target} WHERE false"] if self._soft else []),
-            f"CREATE TEMP TABLE cdc_compare_stage AS SELECT {meta}, {names} {nothing}",
-            f"CREATE TEMP TABLE cdc_compare_image AS SELECT {meta}, false AS _cdc_absent, {names} {nothing}",
-            f"CREATE INDEX ON {IMAGE} ({keys})",
-            f"CREATE TEMP TABLE cdc_compare_open AS SELECT {keys}, ''::text AS _cdc_state, NULL::text AS _cdc_seen,"
+            f"CREATE TABLE {self.stage} AS SELECT {meta}, {names} {nothing}",
+            f"CREATE TABLE {self._image} AS SELECT {meta}, false AS _cdc_absent, {names} {nothing}",
+            f"CREATE INDEX ON {self._image} ({keys})",
+            f"CREATE TABLE {self._open} AS SELECT {keys}, ''::text AS _cdc_state, NULL::text AS _cdc_seen,"
             f" NULL::double precision AS _cdc_since {nothing}",
-            f"ALTER TABLE {OPEN} ADD COLUMN _cdc_number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-            f"CREATE INDEX ON {OPEN} ({keys})",
-            f"CREATE TEMP TABLE cdc_compare_parked AS SELECT {keys} {nothing}",
+            f"ALTER TABLE {self._open} ADD COLUMN _cdc_number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            f"CREATE INDEX ON {self._open} ({keys})",
+            f"CREATE TABLE {self.parked} AS SELECT {keys} {nothing}",
         ]
 
     @property
+    def drop(self) -> str:
+        return f"DROP TABLE IF EXISTS {self.stage}, {self._image}, {self._open}, {self.parked}, {self._found}"
+
+    @property
     def copy_stage(self) -> str:
-        return f"COPY {STAGE} ({_META}, {_list(self._names)}) FROM STDIN".replace("%%", "%")
+        return f"COPY {self.stage} ({_META}, {_list(self._names)}) FROM STDIN".replace("%%", "%")
 
     @property
     def copy_parked(self) -> str:
-        return f"COPY {PARKED} ({_list(self._keys)}) FROM STDIN".replace("%%", "%")
+        return f"COPY {self.parked} ({_list(self._keys)}) FROM STDIN".replace("%%", "%")
 
     # --- the first pass
 
@@ -66,8 +70,8 @@ class StagingSql:
         join = "LEFT" if self._keeps else "FULL"
         keys = ", ".join(f"coalesce(e.{name}, t.{name})" for name in self._keys)
         return (
-            f"INSERT INTO {OPEN} ({_list(self._keys)}, _cdc_state) SELECT DISTINCT {keys}, ''"
-            f" FROM {STAGE} e {join} JOIN {self._there} t ON {self._same_key('e', 't')}"
+            f"INSERT INTO {self._open} ({_list(self._keys)}, _cdc_state) SELECT DISTINCT {keys}, ''"
+            f" FROM {self.stage} e {join} JOIN {self._there} t ON {self._same_key('e', 't')}"
             f" WHERE e._cdc_round IS NULL OR t._cdc_there IS NULL OR NOT {self._equal}"
         )
 
@@ -81,7 +85,7 @@ class StagingSql:
     @property
     def kept(self) -> str:
         same = self._same_key("e", "t")
-        return f"SELECT count(*) FROM {self._there} t WHERE NOT EXISTS (SELECT FROM {STAGE} e WHERE {same})"
+        return f"SELECT count(*) FROM {self._there} t WHERE NOT EXISTS (SELECT FROM {self.stage} e WHERE {same})"
 
     # --- the rounds
 
@@ -89,7 +93,7 @@ class StagingSql:
     def open_keys(self) -> str:
         keys = ", ".join(f"o.{name}::text" for name in self._keys)
         return (
-            f"SELECT o._cdc_number, {keys} FROM {OPEN} o WHERE o._cdc_state = '' AND o._cdc_number > %(last)s"
+            f"SELECT o._cdc_number, {keys} FROM {self._open} o WHERE o._cdc_state = '' AND o._cdc_number > %(last)s"
             " ORDER BY o._cdc_number LIMIT %(limit)s"
         )
 
@@ -97,16 +101,16 @@ class StagingSql:
     def take_images(self) -> list[str]:
         """Move what this round staged of undecided keys to the images, and note the keys it found no row for."""
         keys = _list(self._keys)
-        undecided = f"SELECT FROM {OPEN} o WHERE o._cdc_state = '' AND {self._same_key('o', 'e')}"
+        wanted = f"SELECT FROM {self._open} o WHERE o._cdc_state = '' AND {self._same_key('o', 'e')}"
         return [
-            f"INSERT INTO {IMAGE} ({_META}, _cdc_absent, {_list(self._names)})"
-            f" SELECT {_META}, false, {_list(self._names, 'e.')} FROM {STAGE} e WHERE EXISTS ({undecided})",
-            f"INSERT INTO {IMAGE} ({_META}, _cdc_absent, {keys})"
-            f" SELECT %(round)s::integer, '', NULL, true, {_list(self._keys, 'o.')} FROM {OPEN} o"
+            f"INSERT INTO {self._image} ({_META}, _cdc_absent, {_list(self._names)})"
+            f" SELECT {_META}, false, {_list(self._names, 'e.')} FROM {self.stage} e WHERE EXISTS ({wanted})",
+            f"INSERT INTO {self._image} ({_META}, _cdc_absent, {keys})"
+            f" SELECT %(round)s::integer, '', NULL, true, {_list(self._keys, 'o.')} FROM {self._open} o"
             " WHERE o._cdc_state = '' AND NOT EXISTS"
-            f" (SELECT FROM {IMAGE} e WHERE e._cdc_round = %(round)s AND {self._same_key('e', 'o')})",
-            f"TRUNCATE {STAGE}",
-            f"ANALYZE {IMAGE}",
+            f" (SELECT FROM {self._image} e WHERE e._cdc_round = %(round)s AND {self._same_key('e', 'o')})",
+            f"TRUNCATE {self.stage}",
+            f"ANALYZE {self._image}",
         ]
 
     @property
@@ -114,7 +118,7 @@ class StagingSql:
         """The target shows what the source held in some round."""
         gone = "true" if self._keeps else "t._cdc_there IS NULL"
         return (
-            f"DELETE FROM {OPEN} o WHERE o._cdc_state = '' AND EXISTS (SELECT FROM {IMAGE} e"
+            f"DELETE FROM {self._open} o WHERE o._cdc_state = '' AND EXISTS (SELECT FROM {self._image} e"
             f" LEFT JOIN {self._there} t ON {self._same_key('e', 't')} WHERE {self._same_key('e', 'o')}"
             f" AND CASE WHEN e._cdc_absent THEN {gone} ELSE t._cdc_there IS NOT NULL AND {self._equal} END)"
         )
@@ -124,22 +128,30 @@ class StagingSql:
         """Since when the source row has been as it is."""
         row = f"ROW(e._cdc_absent, e._cdc_reason, {_list(self._names, 'e.')})::text"
         return (
-            f"UPDATE {OPEN} o SET _cdc_seen = i.seen, _cdc_since = %(now)s FROM (SELECT n._cdc_number AS number,"
-            f" (SELECT md5(string_agg({row}, ',' ORDER BY {row})) FROM {IMAGE} e WHERE e._cdc_round = %(round)s"
-            f" AND {self._same_key('e', 'n')}) AS seen FROM {OPEN} n WHERE n._cdc_state = '') i"
+            f"UPDATE {self._open} o SET _cdc_seen = i.seen, _cdc_since = %(now)s FROM (SELECT n._cdc_number AS number,"
+            f" (SELECT md5(string_agg({row}, ',' ORDER BY {row})) FROM {self._image} e WHERE e._cdc_round = %(round)s"
+            f" AND {self._same_key('e', 'n')}) AS seen FROM {self._open} n WHERE n._cdc_state = '') i"
             " WHERE i.number = o._cdc_number AND i.seen IS DISTINCT FROM o._cdc_seen"
         )
 
     @property
     def excuse(self) -> str:
         return (
-            f"UPDATE {OPEN} o SET _cdc_state = 'excused' WHERE o._cdc_state = ''"
-            f" AND EXISTS (SELECT FROM {PARKED} p WHERE {self._same_key('p', 'o')})"
+            f"UPDATE {self._open} o SET _cdc_state = 'excused' WHERE o._cdc_state = ''"
+            f" AND EXISTS (SELECT FROM {self.parked} p WHERE {self._same_key('p', 'o')})"
         )
 
-    confirm = f"UPDATE {OPEN} SET _cdc_state = 'confirmed' WHERE _cdc_state = '' AND _cdc_since <= %(before)s"
-    give_up = f"UPDATE {OPEN} SET _cdc_state = 'unsettled' WHERE _cdc_state = ''"
-    undecided = f"SELECT count(*) FROM {OPEN} WHERE _cdc_state = ''"
+    @property
+    def confirm(self) -> str:
+        return f"UPDATE {self._open} SET _cdc_state = 'confirmed' WHERE _cdc_state = '' AND _cdc_since <= %(before)s"
+
+    @property
+    def give_up(self) -> str:
+        return f"UPDATE {self._open} SET _cdc_state = 'unsettled' WHERE _cdc_state = ''"
+
+    @property
+    def undecided(self) -> str:
+        return f"SELECT count(*) FROM {self._open} WHERE _cdc_state = ''"
 
     # --- the result
 
@@ -148,28 +160,30 @@ class StagingSql:
         """Each decided key's difference, as it stands at this moment; '' when there is none any more."""
         differing = ", ".join(f"ROW(e.{name})::text <> ROW(t.{name})::text" for name in self._names)
         return (
-            "CREATE TEMP TABLE cdc_compare_found AS SELECT o._cdc_number AS number, o._cdc_state AS state, CASE"
+            f"CREATE TABLE {self._found} AS SELECT o._cdc_number AS number, o._cdc_state AS state, CASE"
             " WHEN e._cdc_reason IS NOT NULL THEN 'unmapped'"
             " WHEN e._cdc_absent THEN CASE WHEN t._cdc_there IS NULL THEN '' ELSE 'surplus' END"
             " WHEN t._cdc_there IS NULL THEN 'missing'"
             f" WHEN {self._equal} THEN '' ELSE 'different' END AS what,"
             f" CASE WHEN t._cdc_there AND NOT e._cdc_absent THEN ARRAY[{differing}] END AS differing"
-            f" FROM {OPEN} o {self._sides}"
+            f" FROM {self._open} o {self._sides}"
         )
 
     @property
     def _sides(self) -> str:
         return (
-            f"JOIN LATERAL (SELECT * FROM {IMAGE} e WHERE {self._same_key('e', 'o')}"
+            f"JOIN LATERAL (SELECT * FROM {self._image} e WHERE {self._same_key('e', 'o')}"
             f" ORDER BY e._cdc_round DESC LIMIT 1) e ON true LEFT JOIN {self._there} t ON {self._same_key('t', 'o')}"
         )
 
-    totals = f"SELECT what, state, count(*) FROM {FOUND} GROUP BY what, state"
+    @property
+    def totals(self) -> str:
+        return f"SELECT what, state, count(*) FROM {self._found} GROUP BY what, state"
 
     @property
     def column_totals(self) -> str:
         counts = ", ".join(f"count(*) FILTER (WHERE differing[{n}])" for n in range(1, len(self._names) + 1))
-        return f"SELECT {counts} FROM {FOUND} WHERE what = 'different' AND state = 'confirmed'"
+        return f"SELECT {counts} FROM {self._found} WHERE what = 'different' AND state = 'confirmed'"
 
     @property
     def examples(self) -> str:
@@ -186,7 +200,7 @@ class StagingSql:
             )
         return (
             f"SELECT f.what, f.state, ARRAY[{keys}], coalesce(e._cdc_reason, {soft}), f.differing, ARRAY[{expected}],"
-            f" ARRAY[{actual}] FROM {FOUND} f JOIN {OPEN} o ON o._cdc_number = f.number {self._sides}"
+            f" ARRAY[{actual}] FROM {self._found} f JOIN {self._open} o ON o._cdc_number = f.number {self._sides}"
             " WHERE f.what <> '' ORDER BY f.state, f.what, f.number LIMIT %(limit)s"
         )
 

@@ -7,10 +7,8 @@ parts write. Time is a counter and sleeping is where things happen: no test wait
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pymysql
@@ -18,70 +16,15 @@ import pytest
 
 from cdc.cli.compare import compare as cli_compare
 from cdc.errors import Terminal, Transient, Usage
-from cdc.mapping.load import loads
 from cdc.reconcile import source_rows
-from cdc.reconcile.compare import Options, compare
+from cdc.reconcile.comparison import Options
 from cdc.reconcile.report import CompareReport, Difference, TableReport, What
-from cdc.settings import load
 from cdc.stack import Server
 from cdc.target.postgres_state import migrate
+from tests.conformance.compare_world import SETTLE_S, World
 from tests.fix_stack import Database, new_postgres_database
 
 pytestmark = pytest.mark.database
-SETTLE_S = 10.0
-
-
-@dataclass
-class World:
-    """A source, a target, and one mapping between them."""
-
-    kind: str
-    source: Database
-    target: Database
-    folder: Path
-    hub: psycopg.Connection[Any]
-    at_source: Callable[[str], object]
-    mapping: str = "{from: public.t, to: public.t}"
-    now: float = 0.0
-    when_sleeping: Callable[[], object] = field(default=lambda: None)
-
-    def write_files(self) -> tuple[Path, Path]:
-        """connections.yaml and the folder of mappings."""
-        server, hub = self.source.server, self.target.server
-        connections = self.folder / "connections.yaml"
-        (self.folder / "secrets").write_text(f"source={server.password}\nhub={hub.password}\n")
-        connections.write_text(
-            f"sources:\n  s: {{kind: {self.kind}, host: {server.host}, port: {server.port}, user: {server.user},"
-            f' database: {self.source.name}, password: "${{file:secrets:source}}"}}\n'
-            f"targets:\n  hub: {{kind: postgresql, host: {hub.host}, port: {hub.port}, user: {hub.user},"
-            f' database: {self.target.name}, password: "${{file:secrets:hub}}"}}\n'
-        )
-        (self.folder / "mappings").mkdir(exist_ok=True)
-        (self.folder / "mappings" / "p.yaml").write_text(self.pipeline)
-        return connections, self.folder / "mappings"
-
-    @property
-    def pipeline(self) -> str:
-        return f"pipeline: p\nsource: s\ntarget: hub\ntables:\n  - {self.mapping}\n"
-
-    def both(self, statement: str) -> None:
-        self.at_source(statement)
-        self.hub.execute(statement)
-
-    def compare_all(self, **more: Any) -> CompareReport:
-        connections, _ = self.write_files()
-        options = more.pop("options", Options(settle_s=SETTLE_S, values=True))
-        return compare(
-            load(connections), [loads(self.pipeline)], options=options, clock=lambda: self.now, sleep=self.sleep, **more
-        )
-
-    def compare(self) -> TableReport:
-        (found,) = self.compare_all().tables
-        return found
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.when_sleeping()
 
 
 @pytest.fixture(scope="module")

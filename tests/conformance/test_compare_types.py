@@ -19,7 +19,8 @@ import pytest
 from cdc.mapping.compile import compile_table
 from cdc.mapping.load import loads
 from cdc.model import ChangeEvent, Kind, MappedRow, TableSchema
-from cdc.reconcile.compare import Options, compare
+from cdc.reconcile.compare import compare
+from cdc.reconcile.comparison import Options
 from cdc.reconcile.report import CompareReport
 from cdc.reconcile.source_rows import Image, open_source
 from cdc.settings import Settings, load

@@ -123,6 +123,7 @@ def test_frozen_in_the_middle_of_a_copy(source: Source, pipelines: Maker) -> Non
         pipeline = pipelines(port=proxy.port, rows=5000)
         zombie = pipeline.start()
         pipeline.catches_up()
+        eventually(lambda: not pipeline.parked(), 20, "nothing waits for the other half of a key change")
         proxy.silence_in_copy = True
         # A key change in the same batch: its halves are rounds of their own, each with a COPY.
         source.run("UPDATE items SET rev = rev + 1; UPDATE items SET id = -id WHERE id < 20")

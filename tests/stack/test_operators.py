@@ -6,12 +6,8 @@ Each pipeline has a target of its own; workers are processes, as under `cdc run`
 from __future__ import annotations
 
 import gc
-import json
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -33,46 +29,10 @@ from tests.faults.pipeline import Pipeline, unique
 from tests.faults.source import REFUSED, Source, captured_source
 from tests.fix_pipeline import Maker
 from tests.fix_stack import new_postgres_database
+from tests.stack.operator import Operator, running, touch
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.stack
-
-Json = Any
-
-
-class Operator:
-    """Calls commands as the command line does, and reads their JSON."""
-
-    def __init__(self, pipeline: Pipeline, capture: pytest.CaptureFixture[str]) -> None:
-        self.pipeline = pipeline
-        self._capture = capture
-        folder = pipeline.folder / f"mappings_{pipeline.name}"
-        folder.mkdir()
-        shutil.copy(pipeline.mapping_file, folder)
-        self.connections = pipeline.connections_file
-        self.mappings = folder
-
-    @property
-    def files(self) -> dict[str, Path]:
-        return {"mappings": self.mappings, "connections": self.connections}
-
-    def __call__(self, command: Callable[..., int | None], *words: object, **options: object) -> tuple[int, Json]:
-        """Exit code and JSON of a command."""
-        self._capture.readouterr()
-        code = command(*words, **{**self.files, "output": "json", **options})
-        return code or 0, json.loads(self._capture.readouterr().out)
-
-    def shown(self, command: Callable[..., int | None], *words: object, **options: object) -> str:
-        """What a person sees."""
-        self._capture.readouterr()
-        command(*words, **{**self.files, **options})
-        return self._capture.readouterr().out
-
-    def audits(self, command: str) -> list[Json]:
-        self._capture.readouterr()
-        audit(command=command, output="json", connections=self.connections)
-        found: list[Json] = json.loads(self._capture.readouterr().out)
-        return found
 
 
 @pytest.fixture
@@ -83,21 +43,6 @@ def pipeline(pipelines: Maker) -> Pipeline:
 @pytest.fixture
 def cdc(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Operator:
     return Operator(pipeline, capsys)
-
-
-@contextmanager
-def running(pipeline: Pipeline) -> Iterator[None]:
-    """A worker that has caught up; stopped in order at the end."""
-    worker = pipeline.start()
-    pipeline.catches_up()
-    yield
-    assert worker.stop() == 0, worker.tail()
-
-
-def touch(source: Source, table: str = "items") -> None:
-    """A change of every row: each partition has something to commit."""
-    source.run(f"UPDATE {table} SET " + ("rev = rev + 1" if table == "items" else "body = body || '.'"))
-    source.captured()
 
 
 @pytest.fixture

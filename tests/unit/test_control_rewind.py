@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc.control.rewind import Place, Request, TopicFacts, plan, read_time, read_undo, request_of
+from cdc.control.rewind import TopicFacts, plan
+from cdc.control.rewind_request import Place, Request, read_time, read_undo, request_of
 from cdc.errors import Usage
 from cdc.model import TopicPartition
 from cdc.target.operator import PartitionState
