@@ -17,6 +17,7 @@ from cdc.cli.rewind import rewind
 from cdc.cli.run import run
 from cdc.cli.status import status
 from cdc.cli.sweep import sweep
+from cdc.cli.types import types
 from cdc.errors import CdcError, Usage
 
 app = App(
@@ -24,7 +25,7 @@ app = App(
     help="Change-data-capture synchronization: Debezium's change streams in, mapped and guarded rows out.",
 )
 source.app.command(epoch.new, name="new-epoch")
-for command in (run, status, compare, rewind, sweep, audit):
+for command in (run, status, compare, rewind, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")
 for group in (parked, mapping, source, epoch, stack, demo):

@@ -25,7 +25,7 @@ def equal(source: Source, pipeline: Pipeline, *, but: Iterable[tuple[str, Row]] 
     compared = 0
     excluded = set(but)
     for table in pipeline.tables:
-        left = {key: row for key, row in texts(source.database.dsn, "public", table).items()}
+        left = dict(texts(source.database.dsn, "public", table))
         right = texts(pipeline.database.dsn, "hub", table)
         for key in {key for where, key in excluded if where == table}:
             left.pop(tuple(map(str, key)), None)

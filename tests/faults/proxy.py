@@ -15,8 +15,8 @@ class Proxy:
     """Listens on `port`; each connection has a thread for either direction.
 
     `lose_replies`: so many COMMITs of batches get to the server, but their answers do not come back: the connection
-    is cut instead. `silence_in_copy`: the next connection that begins the second round of a transaction (it holds locks of
-    rows then) is heard no more, but stays open. `refusing`: connections are closed at once.
+    is cut instead. `silence_in_copy`: the next connection that begins the second round of a transaction (it holds locks
+    of rows then) is heard no more, but stays open. `refusing`: connections are closed at once.
     """
 
     def __init__(self, host: str, port: int) -> None:

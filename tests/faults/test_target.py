@@ -55,7 +55,8 @@ def test_sessions_end_in_mid_stream(source: Source, pipelines: Maker) -> None:
     pipeline = pipelines(rows=500)
     with supervised(pipeline, workers=2), Writer(source, seed=21) as writer:
         for _ in range(4):
-            eventually(lambda: pipeline.rows(f"SELECT {_APPLIERS}", pipeline.database.name), 60, "a worker is connected")
+            what = "a worker is connected"
+            eventually(lambda: pipeline.rows(f"SELECT {_APPLIERS}", pipeline.database.name), 60, what)
             writer.wrote(25)
             pipeline.rows(f"SELECT pg_terminate_backend(pid) {_APPLIERS}", pipeline.database.name)
         writer.wrote(25)
