@@ -267,6 +267,7 @@ class Worker:
         if self.orphaned():
             self.stop()
         self._collect(wait=False)
+        self._check_fences()
         self._follow_released()
         self._move_idle()
         keys = set(self._control.retries(list(self._partitions.owned))) if self._partitions.owned else set()
@@ -274,6 +275,13 @@ class Worker:
             keys |= self._writer.healing()
         if keys and not self._writer.busy:
             self._writer.retry(keys, self._remap, self._partitions.guard())
+
+    def _check_fences(self) -> None:
+        """An idle worker commits nothing that would tell it of a rewind: it looks."""
+        stored = {mark.partition: mark.fence for mark in self._control.watermarks()}
+        for partition, own in self._partitions.owned.items():
+            if stored.get(partition) != own.fence:
+                raise Fenced("the watermarks were moved", where=f"{partition.topic}:{partition.partition}")
 
     def _follow_released(self) -> None:
         released = self._partitions.release()

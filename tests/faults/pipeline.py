@@ -264,7 +264,7 @@ def new_pipeline(
     port: int | None = None,
     kafka: str | None = None,
     prepared: bool = True,
-    options: Sequence[str] = (),
+    options: Sequence[str] = ("parked: {max: 1000000}",),
 ) -> Iterator[Pipeline]:
     """A pipeline with an empty target, nothing running. At the end its workers are killed and the target dropped.
 
