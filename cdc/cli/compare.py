@@ -76,8 +76,9 @@ def _show(status: Status, progress: Progress) -> None:
 def print_tables(report: CompareReport) -> None:
     """One line a mapping, then the examples of those that differ."""
     console = shown.console()
-    numbers = ("source", "target", "missing", "surplus", "different")
+    numbers = ("source", "target", "missing", "surplus", "differ")
     table = shown.table("mapping", "verdict", *numbers, right=numbers)
+    table.columns[0].no_wrap = True
     for each in report.tables:
         counts = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         verdict = Text(each.verdict, style=_STYLES[each.verdict])
@@ -102,7 +103,7 @@ def _notes(table: TableReport) -> list[str]:
         (table.excused, "differ but are parked"),
         (table.soft_deleted, "marked as deleted"),
         (table.kept, "kept after a delete"),
-        (table.in_flight, "were on their way"),
+        (table.in_flight, "on their way at first"),
         (table.unchecked, "values not compared"),
     )
     return [f"{number:,} {text}" for number, text in notes if number]
