@@ -30,6 +30,8 @@ class World:
     hub: psycopg.Connection[Any]
     at_source: Callable[[str], object]
     mapping: str = "{from: public.t, to: public.t}"
+    reader: tuple[str, str] | None = None
+    """User and password at the source, the administrator's when None."""
     now: float = 0.0
     when_sleeping: Callable[[], object] = field(default=lambda: None)
 
@@ -37,9 +39,10 @@ class World:
         """connections.yaml and the folder of mappings."""
         server, hub = self.source.server, self.target.server
         connections = self.folder / "connections.yaml"
-        (self.folder / "secrets").write_text(f"source={server.password}\nhub={hub.password}\n")
+        user, password = self.reader or (server.user, server.password)
+        (self.folder / "secrets").write_text(f"source={password}\nhub={hub.password}\n")
         connections.write_text(
-            f"sources:\n  s: {{kind: {self.kind}, host: {server.host}, port: {server.port}, user: {server.user},"
+            f"sources:\n  s: {{kind: {self.kind}, host: {server.host}, port: {server.port}, user: {user},"
             f' database: {self.source.name}, password: "${{file:secrets:source}}"}}\n'
             f"targets:\n  hub: {{kind: postgresql, host: {hub.host}, port: {hub.port}, user: {hub.user},"
             f' database: {self.target.name}, password: "${{file:secrets:hub}}"}}\n'

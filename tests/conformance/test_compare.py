@@ -402,6 +402,20 @@ def test_mariadb(maria: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.columns == (("d", 1), ("e", 1))
 
 
+def test_mariadbs_zero_dates_are_what_debezium_makes_of_them(maria: World) -> None:
+    maria.at_source("SET sql_mode = ''")
+    maria.at_source(
+        "CREATE TABLE t (id integer PRIMARY KEY, a date, b date NOT NULL, c datetime, d datetime(3) NOT NULL,"
+        " e timestamp NULL)"
+    )
+    maria.hub.execute(
+        "CREATE TABLE t (id integer PRIMARY KEY, a date, b date, c timestamp, d timestamp, e timestamptz)"
+    )
+    maria.at_source("INSERT INTO t VALUES (1, '0000-00-00', '0000-00-00', '2020-00-10', '2020-00-10', '0000-00-00')")
+    maria.hub.execute("INSERT INTO t VALUES (1, NULL, '1970-01-01', NULL, '1970-01-01', NULL)")
+    assert maria.compare().equal
+
+
 def _text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
@@ -418,6 +432,27 @@ def test_unknown_and_missing_tables(world: World) -> None:
     with pytest.raises(Terminal, match="cannot be compared") as caught:
         world.compare()
     assert "cdc run" in str(caught.value)
+
+
+def test_a_user_who_may_not_read(world: World, maria: World) -> None:
+    for each, grant, drop in (
+        (world, "CREATE ROLE nobody_{0} LOGIN PASSWORD 'x'", "DROP ROLE nobody_{0}"),
+        (maria, "CREATE USER nobody_{0} IDENTIFIED BY 'x'", "DROP USER nobody_{0}"),
+    ):
+        name = each.source.name[-8:]
+        each.at_source("CREATE TABLE t (id integer PRIMARY KEY, v text)")
+        each.hub.execute("DROP TABLE IF EXISTS t")
+        each.hub.execute("CREATE TABLE t (id integer PRIMARY KEY, v text)")
+        each.at_source(grant.format(name))
+        each.reader = (f"nobody_{name}", "x")
+        try:
+            if each is maria:  # it must see the table to be denied its rows
+                each.at_source(f"GRANT INSERT ON {each.source.name}.t TO nobody_{name}")
+            with pytest.raises(Terminal) as caught:
+                each.compare()
+            assert "grant SELECT" in str(caught.value)
+        finally:
+            each.at_source(drop.format(name))
 
 
 def test_only_some_tables(world: World) -> None:
