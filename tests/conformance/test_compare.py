@@ -1,7 +1,6 @@
 """cdc compare on real databases: what is equal, what differs, what is excused, what settles.
 
-Source and target are written by SQL here, independently of the pipeline; test_compare_types.py lets the pipeline's own
-parts write. Time is a counter and sleeping is where things happen: no test waits.
+Source and target are written by SQL here, not by the pipeline. Time is a counter and sleeping is where things happen.
 """
 
 from __future__ import annotations
