@@ -79,6 +79,7 @@ def print_tables(report: CompareReport) -> None:
     numbers = ("source", "target", "missing", "surplus", "differ")
     table = shown.table("mapping", "verdict", *numbers, right=numbers)
     table.columns[0].no_wrap = True
+    table.padding = (0, 1, 0, 0)  # so that 80 columns hold it
     for each in report.tables:
         counts = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         verdict = Text(each.verdict, style=_STYLES[each.verdict])
