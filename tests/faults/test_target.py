@@ -14,7 +14,7 @@ import pytest
 from tests.faults import checks
 from tests.faults.pipeline import NEEDS_A_PERSON, TEMPORARY, Pipeline, write_connections
 from tests.faults.proxy import proxy_to
-from tests.faults.source import REFUSED, Source, Writer
+from tests.faults.source import Source, Writer
 from tests.fix_pipeline import Maker
 from tests.waiting import eventually
 
@@ -68,30 +68,6 @@ def test_sessions_end_in_mid_stream(source: Source, pipelines: Maker) -> None:
     pipeline.start()
     pipeline.catches_up()
     checks.whole(source, pipeline, at_least=900)
-
-
-def test_commit_without_an_answer(source: Source, pipelines: Maker) -> None:
-    """COMMIT arrives and its answer does not: what is in is not written again, and what it parked stays parked.
-
-    Twenty batches, of which every other loses its answer; refused rows among them, with later changes of their keys.
-    """
-    at = source.stack.endpoints.postgres
-    keys = range(980_001, 980_011)
-    source.run(*(f"INSERT INTO items VALUES ({key}, '{REFUSED}', 0, NULL, 0)" for key in keys))
-    source.captured()
-    with proxy_to(at.host, at.port) as proxy:
-        pipeline = pipelines(port=proxy.port)
-        proxy.lose_replies = 100
-        worker = pipeline.start()
-        eventually(lambda: proxy.lost >= 10, 90, lambda: f"answers are lost: {proxy.lost}{pipeline.logs()}")
-        proxy.lose_replies = 2
-        source.run(*(f"UPDATE items SET name = 'late', rev = 1 WHERE id = {key}" for key in keys))
-        source.captured()
-        pipeline.catches_up()
-        assert worker.code is None, pipeline.logs()
-        parked = [(key, reason) for table, key, reason in pipeline.parked() if table == "items"]
-        assert [reason for key, reason in parked if key == (keys[0],)] == ["check_violation", "held"]
-        checks.whole(source, pipeline, at_least=900)
 
 
 def test_a_table_is_locked(source: Source, pipelines: Maker) -> None:
