@@ -49,6 +49,7 @@ def restart(stack: Stack, part: str) -> None:
     stack.up(fast=True)
 
 
+@pytest.mark.unsettled  # it must be killed while its snapshot runs
 def test_connect_killed_before_it_kept_any_offset(breakable_stack: Stack, tmp_path: Path) -> None:
     """Case e6: the snapshot comes again; rows deleted meanwhile are in neither, and only a sweep removes them."""
     with (
@@ -56,12 +57,12 @@ def test_connect_killed_before_it_kept_any_offset(breakable_stack: Stack, tmp_pa
         new_postgres_database(breakable_stack.endpoints.postgres) as database,
     ):
         source = unregistered_source(breakable_stack, database, unique("k"), tmp_path)
-        source.seed(6000)
+        source.seed(30_000)
         source.register()
         with new_pipeline(source, unique("p"), options=("snapshot: {repeat: sweep}",)) as pipeline:
             eventually(lambda: sum(topics.ends(breakable_stack, pipeline.topics).values()) > 500, 60, "a snapshot runs")
             breakable_stack.kill("connect")
-            assert sum(topics.ends(breakable_stack, pipeline.topics).values()) < 18_000, "killed too late"
+            assert sum(topics.ends(breakable_stack, pipeline.topics).values()) < 90_000, "killed too late"
             pipeline.start()
             pipeline.catches_up()
             known = {key for (key,) in pipeline.rows("SELECT id FROM hub.items")}

@@ -14,7 +14,7 @@ from tests.faults.source import Source, Writer
 from tests.fix_pipeline import Maker
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.unsettled]
 TAKEN_OVER_S = 60.0
 """Sessions of the group (3 s here) and of the target (5 s) must end, then a lock wait of the successor (10 s)."""
 
