@@ -1,6 +1,7 @@
 """Fixtures of the fault tests: a captured source, pipelines on it, and a stack that may be broken.
 
-    source           a PostgreSQL source with its connector running, one a run; nobody writes to it by itself  -> Source
+    source           a PostgreSQL source with its connector running, one a file (what earlier tests wrote must be
+                     read by every later pipeline); nobody writes to it by itself                             -> Source
     pipelines        makes pipelines on it with targets of their own: `pipelines()`                           -> Maker
     breakable_stack  a stack whose parts a test may kill: the run's own, or an extra one when the run's is
                      somebody else's (CDC_TEST_STACK)                                                         -> Stack
@@ -28,7 +29,7 @@ Maker: TypeAlias = Callable[..., Pipeline]
 SEEDED_ITEMS = 300
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def source(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     """A source with 300 items and 600 lines, captured."""
     folder = tmp_path_factory.mktemp("source")

@@ -131,12 +131,18 @@ def new_postgres_database(server: Server) -> Iterator[Database]:
 def new_mariadb_database(server: Server) -> Iterator[Database]:
     """An empty database, dropped at the end: for tests that need several."""
     made = Database(server, _unique_name())
-    with pymysql.connect(**{**made.arguments, "database": None}, autocommit=True) as admin, admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {made.name}")
-        try:
-            yield made
-        finally:
-            cursor.execute(f"DROP DATABASE {made.name}")
+    at = {**made.arguments, "database": None}
+    _run_mariadb(at, f"CREATE DATABASE {made.name}")
+    try:
+        yield made
+    finally:
+        _run_mariadb(at, f"DROP DATABASE {made.name}")
+
+
+def _run_mariadb(at: dict[str, object], statement: str) -> None:
+    """On a connection of its own: a test may kill the server."""
+    with pymysql.connect(**at, autocommit=True) as admin, admin.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def _unique_name() -> str:

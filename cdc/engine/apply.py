@@ -80,6 +80,9 @@ class Applier:
         try:
             done = self._attempt(batch, careful=False)
         except Poison:
+            self.target.forget()  # somebody may have changed the table since: it need not be the row's fault
+            for table in batch.tables:
+                self.target.prepare(table.table)
             done = self._attempt(batch, careful=True)
         self.held.update(done.parked)
         return done

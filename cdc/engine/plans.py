@@ -51,7 +51,11 @@ class Plans:
     def _tables(self, topic: str) -> list[TableMapping]:
         tables = self._by_topic.get(topic)
         if tables is None:
-            raise Terminal(f"records of {topic} on a topic that no mapping reads", where=topic)
+            raise Terminal(
+                f"records of {topic} on a topic that no mapping reads",
+                where=topic,
+                hint="one topic a table: remove transforms that route tables together from the connector, or map it",
+            )
         return tables
 
 

@@ -270,10 +270,12 @@ class Worker:
         self._check_fences()
         self._follow_released()
         self._move_idle()
-        keys = set(self._control.retries(list(self._partitions.owned))) if self._partitions.owned else set()
+        if self._writer.busy or not self._partitions.owned:
+            return  # asking for requested retries clears the requests: only when they can be played now
+        keys = set(self._control.retries(list(self._partitions.owned)))
         if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
             keys |= self._writer.healing()
-        if keys and not self._writer.busy:
+        if keys:
             self._writer.retry(keys, self._remap, self._partitions.guard())
 
     def _check_fences(self) -> None:

@@ -134,6 +134,8 @@ class Writer:
 
     def _retry(self, keys: set[Held], remap: Remap, guard: Guard) -> Written:
         def attempt() -> Applied:
+            if any(self.held.get(key) not in HEALING for key in keys):
+                self._target.forget()  # a person asks, and may have changed the table
             return retry(self._target, keys, remap, guard, self._applier.held)
 
         def again() -> Applied:

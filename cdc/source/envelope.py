@@ -143,21 +143,25 @@ class Decoder:
         value = raw.value
         if value is None:
             return TOMBSTONE
-        key = raw.key
-        for known in self._known.get(raw.topic, ()):
-            if value.startswith(known.prefix) and (
-                key is None or (known.key_prefix is not None and key.startswith(known.key_prefix))
-            ):
-                plan = known.plan
-                try:
-                    envelope = plan.decode(value[known.size : -1])
-                except (msgspec.MsgspecError, UnicodeDecodeError):
-                    envelope = self._decode_slowly(raw, value, plan)
-                return self._event(raw, plan, envelope, position)
-        learned = self._learn(raw, value)
-        if isinstance(learned, Skip):
-            return learned
-        return self._event(raw, learned, self._decode_slowly(raw, value, learned), position)
+        try:
+            key = raw.key
+            for known in self._known.get(raw.topic, ()):
+                if value.startswith(known.prefix) and (
+                    key is None or (known.key_prefix is not None and key.startswith(known.key_prefix))
+                ):
+                    plan = known.plan
+                    try:
+                        envelope = plan.decode(value[known.size : -1])
+                    except (msgspec.MsgspecError, UnicodeDecodeError):
+                        envelope = self._decode_slowly(raw, value, plan)
+                    return self._event(raw, plan, envelope, position)
+            learned = self._learn(raw, value)
+            if isinstance(learned, Skip):
+                return learned
+            return self._event(raw, learned, self._decode_slowly(raw, value, learned), position)
+        except PoisonRecord as poison:
+            self._name_row(raw, poison)
+            raise
 
     def _event(self, raw: RawRecord, plan: Plan, envelope: Any, position: Position | None) -> ChangeEvent:
         source = envelope.source
@@ -277,6 +281,19 @@ class Decoder:
             key=self._key(raw, plan),
         )
 
+    def _name_row(self, raw: RawRecord, poison: PoisonRecord) -> None:
+        """Say which row an unreadable record is of, by Kafka's key: later changes of that row must wait behind it.
+
+        Not possible before anything of its topic was read: the key's columns are those of a schema.
+        """
+        if poison.key is not None:
+            return
+        for known in self._known.get(raw.topic, ()):
+            key = self._key(raw, known.plan) if known.plan.keyed else None
+            if key is not None:
+                poison.schema, poison.key = known.plan.schema, key
+                return
+
     def _key(self, raw: RawRecord, plan: Plan) -> tuple[Value, ...] | None:
         """The record's key values from Kafka's key, or None when it cannot be read."""
         if raw.key is None:
@@ -295,10 +312,11 @@ class Decoder:
         reason = NOT_ROWS.get(schema.name or "")
         if reason is not None:
             return Skip(reason)
+        source_type = _source_type(schema)
         key_prefix, key_schema = (None, None) if raw.key is None else self._key_schema(raw)
         try:
             source = msgspec.json.decode(payload, type=_JustSource).source
-            block = msgspec.json.decode(source, type=_source_type(schema))
+            block = msgspec.json.decode(source, type=source_type)
         except msgspec.MsgspecError as error:
             raise _unreadable(raw, error) from error
         plan = compile_plan(schema, key_schema, block, self._placeholder)

@@ -53,11 +53,11 @@ def stat(pid: int) -> Stat | None:
 
 
 def birth(pid: int) -> str | None:
-    """What makes the pid unique: the boot and the tick it started at. None when it is dead."""
+    """What makes the pid unique: the boot and the tick it started at. None when it is dead, its ports free again."""
     now = stat(pid)
     if now is None:
         return None
-    if now.state in _DEAD:
+    if now.state in _DEAD and not _has_other_threads(pid):
         _reap(pid, now)
         return None
     boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -92,7 +92,7 @@ def tree(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for other in _all():
         now = stat(other)
-        if now is not None and now.state not in _DEAD:
+        if now is not None and (now.state not in _DEAD or _has_other_threads(other)):
             children.setdefault(now.parent, []).append(other)
     found = [pid]
     for parent in found:
@@ -183,6 +183,14 @@ def _popen(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise StackError(f"could not start a program: {error.strerror}", where=launch.argv[0]) from error
+
+
+def _has_other_threads(pid: int) -> bool:
+    """A killed JVM's first thread may be dead while others still go, and with them the ports it listens on."""
+    try:
+        return len(os.listdir(PROC / str(pid) / "task")) > 1
+    except OSError:
+        return False
 
 
 def _reap(pid: int, now: Stat) -> None:

@@ -194,6 +194,9 @@ class Target(Protocol):
         Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
         """
 
+    def forget(self) -> None:
+        """Drop what is known of the tables, so that `prepare` looks at them again: somebody may have changed them."""
+
     def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
         """Remember that partitions exist, with fence 0 and no `next`; those already known stay as they are."""
 

@@ -103,6 +103,9 @@ class MemoryTarget:
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
 
+    def forget(self) -> None:
+        pass
+
     def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
         for partition, topic_id in topic_ids.items():
             self.storage.watermarks.setdefault((self.owner, partition), Watermark(partition, topic_id, None, 0))

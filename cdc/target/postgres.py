@@ -128,6 +128,15 @@ class PostgresTarget:
                 self.connection.execute(statements.create_moves)
         self._tables[table] = PreparedTable(table, table_id, stage, statements)
 
+    def forget(self) -> None:
+        """Staging tables have their columns' types from the target as it was: a column made wider since would go on
+        refusing."""
+        with translated():
+            for prepared in self._tables.values():
+                if prepared.stage:
+                    self.connection.execute(prepared.statements.drop)
+        self._tables.clear()
+
     def prepared(self, table: TargetTable) -> PreparedTable:
         """What `prepare` made; a table must be prepared before a transaction writes to it."""
         return self._tables[table]

@@ -46,6 +46,7 @@ class Statements:
     unapplied: _Piece
     stale: _Piece
     clear: _Piece
+    drop: _Piece
     truncate: _Piece
     sweep_examples: _Piece
     sweep_bury: _Piece
@@ -141,6 +142,7 @@ class _Composer:
             unapplied=self.unapplied(),
             stale=self.text("SELECT s._n FROM {stage} s WHERE s._position < greatest({newest})", newest=self.newest()),
             clear=self.text("TRUNCATE {stage}, {moves}" if self.table.partials else "TRUNCATE {stage}"),
+            drop=self.text("DROP TABLE {stage}, {moves}" if self.table.partials else "DROP TABLE {stage}"),
             truncate=self.truncate(),
             sweep_examples=self.sweep_examples(),
             sweep_bury=self.sweep_bury(),

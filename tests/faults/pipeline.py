@@ -19,7 +19,7 @@ from psycopg import sql
 from cdc.settings import Settings, load
 from cdc.stack import Stack
 from tests.faults import topics
-from tests.faults.source import KEYS, REFUSED, Source, connections_text, source_text
+from tests.faults.source import KEYS, REFUSED, Source, connections_text
 from tests.faults.topics import PLACEHOLDER, Place
 from tests.fix_stack import Database, new_postgres_database
 from tests.waiting import eventually
@@ -276,7 +276,7 @@ def new_pipeline(
         role = f"apply_{database.name}"
         _make_owner(database, role, stack.endpoints.postgres.password)
         pipeline = Pipeline(source, name, database, folder, tables)
-        mappings = "".join(f"  - {{from: public.{table}, to: hub.{table}}}\n" for table in tables)
+        mappings = "".join(f"  - {{from: {source.namespace}.{table}, to: hub.{table}}}\n" for table in tables)
         pipeline.mapping_file.write_text(
             f"pipeline: {name}\nsource: {source.name}\ntarget: hub\nbatch: {{rows: {rows}}}\n"
             + "".join(f"{option}\n" for option in options)
@@ -318,8 +318,7 @@ def write_connections(
     user: apply_{pipeline.database.name}
     password: {password or f"${{file:{stack.endpoints.secrets_file}:postgres.password}}"}
 """
-    there = source_text(stack, source.name, source.database.name, f"capture_{source.name}")
-    pipeline.connections_file.write_text(connections_text(stack, there, target, kafka), encoding="utf-8")
+    pipeline.connections_file.write_text(connections_text(stack, source.entry, target, kafka), encoding="utf-8")
 
 
 def _make_owner(database: Database, role: str, password: str) -> None:

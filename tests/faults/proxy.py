@@ -9,14 +9,16 @@ from contextlib import contextmanager, suppress
 
 _CHUNK = 1 << 16
 BATCH = b" (_n, _op, _position,"  # the COPY that begins a round of a batch
+PARKS = b"INSERT INTO cdc.parked"
 
 
 class Proxy:
     """Listens on `port`; each connection has a thread for either direction.
 
-    `lose_replies`: so many COMMITs of batches get to the server, but their answers do not come back: the connection
-    is cut instead. `silence_in_copy`: the next connection that begins the second round of a transaction (it holds locks
-    of rows then) is heard no more, but stays open. `refusing`: connections are closed at once.
+    `lose_replies`: COMMITs of batches that park something get to the server, but their answers do not come back: the
+    connection is cut instead; `lost` counts them. `silence_in_copy`: the next connection that begins the second round
+    of a transaction (it holds locks of rows then) is heard no more, but stays open. `refusing`: connections are closed
+    at once.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -27,7 +29,7 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self._closed = False
         self.refusing = False
-        self.lose_replies = 0
+        self.lose_replies = False
         self.lost = 0
         self.silence_in_copy = False
         self.silenced: list[socket.socket] = []
@@ -80,6 +82,7 @@ class _Line:
         self.client = client
         self.server = server
         self.copies = 0  # since the last COMMIT
+        self.parks = False
         self.swallow = False  # the next answer of the server is lost, and the connection with it
         self.silent = False
 
@@ -89,11 +92,10 @@ class _Line:
                 if self.silent:
                     continue
                 self.copies += data.count(BATCH)
+                self.parks = self.parks or PARKS in data
                 if b"COMMIT" in data:
-                    if self.copies and self.proxy.lose_replies > 0:
-                        self.proxy.lose_replies -= 1
-                        self.swallow = True
-                    self.copies = 0
+                    self.swallow = self.parks and self.proxy.lose_replies
+                    self.copies, self.parks = 0, False
                 self.server.sendall(data)
                 if BATCH in data and self.copies > 1 and self.proxy.silence_in_copy:
                     self.proxy.silence_in_copy, self.silent = False, True

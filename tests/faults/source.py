@@ -51,16 +51,23 @@ _LARGE_ENOUGH = 50
 
 @dataclass
 class Source:
-    """A captured database. `name` is its connector and the first word of its topics."""
+    """A captured database. `name` is its connector and the first word of its topics, `role` the account it reads by."""
 
     stack: Stack
     database: Database
     name: str
     folder: Path
     settings: Settings
+    role: str
+    namespace: str = "public"
+
+    @property
+    def entry(self) -> str:
+        """Its entry in connections.yaml."""
+        return source_text(self.stack, self.name, self.database.name, self.role)
 
     def topic(self, table: str) -> str:
-        return f"{self.name}.public.{table}"
+        return f"{self.name}.{self.namespace}.{table}"
 
     def connection(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.database.dsn, autocommit=True)
@@ -139,7 +146,7 @@ def unregistered_source(stack: Stack, database: Database, name: str, folder: Pat
     )
     connections = folder / "source.yaml"
     connections.write_text(connections_text(stack, source_text(stack, name, database.name, role), ""), encoding="utf-8")
-    return Source(stack, database, name, folder, load(connections))
+    return Source(stack, database, name, folder, load(connections), role)
 
 
 def remove(source: Source) -> None:
@@ -196,11 +203,15 @@ def connections_text(stack: Stack, sources: str, targets: str, kafka: str | None
 @dataclass
 class Writer:
     """Writes to a source until stopped: every kind of change, several a transaction, some overlapping, some rolled
-    back. Deterministic but for timing. A lost connection is made anew, and the keys are read again."""
+    back. Deterministic but for timing. A lost connection is made anew, and the keys are read again.
+
+    It hurries while a test waits in `wrote`, and only trickles otherwise: what it writes, every pipeline must read.
+    """
 
     source: Source
     seed: int = 1
     pause_s: float = 0.01
+    trickle_s: float = 0.1
     refused: bool = False  # now and then a name that the target refuses
     committed: int = 0
     _keys: list[int] = field(default_factory=list)
@@ -210,6 +221,7 @@ class Writer:
     def __post_init__(self) -> None:
         self._chance = Random(self.seed)
         self._stop = threading.Event()
+        self._wanted = 0
         self._thread = threading.Thread(target=self._work, name="writer")
 
     def __enter__(self) -> Writer:
@@ -224,11 +236,11 @@ class Writer:
 
     def wrote(self, more: int, deadline_s: float = 30.0) -> None:
         """Wait until it has committed so many transactions more."""
-        wanted = self.committed + more
+        self._wanted = self.committed + more
 
         def enough() -> bool:
             assert self._error is None, self._error
-            return self.committed >= wanted
+            return self.committed >= self._wanted
 
         eventually(enough, deadline_s, f"{more} transactions of the writer")
 
@@ -257,7 +269,7 @@ class Writer:
         with self.source.connection() as connection:
             self._keys = [key for (key,) in connection.execute("SELECT id FROM items ORDER BY id")]
             self._next = max(self._keys, default=0) + self._chance.randint(1, 5)
-            while not self._stop.wait(self.pause_s):
+            while not self._stop.wait(self.pause_s if self.committed < self._wanted else self.trickle_s):
                 (change,) = self._chance.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])
                 change(connection)
                 self.committed += 1
@@ -275,7 +287,7 @@ class Writer:
 
     def _update_many(self, on: psycopg.Connection[Any]) -> None:
         with on.transaction():
-            on.execute("UPDATE items SET rev = rev + 1 WHERE id %% 11 = %s", (self._chance.randrange(11),))
+            on.execute("UPDATE items SET rev = rev + 1 WHERE id %% 31 = %s", (self._chance.randrange(31),))
             on.execute("UPDATE lines SET body = %s WHERE item_id = %s", (f"b{self.committed}", self._any()))
 
     def _rewrite_big(self, on: psycopg.Connection[Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.faults import checks
 from tests.faults.pipeline import NEEDS_A_PERSON, TEMPORARY, Pipeline, write_connections
 from tests.faults.proxy import proxy_to
-from tests.faults.source import Source, Writer
+from tests.faults.source import REFUSED, Source, Writer
 from tests.fix_pipeline import Maker
 from tests.waiting import eventually
 
@@ -68,6 +68,34 @@ def test_sessions_end_in_mid_stream(source: Source, pipelines: Maker) -> None:
     pipeline.start()
     pipeline.catches_up()
     checks.whole(source, pipeline, at_least=900)
+
+
+def test_commit_without_an_answer(source: Source, pipelines: Maker) -> None:
+    """COMMIT arrives and its answer does not: what is in is not written again, and what it parked stays parked.
+
+    Every batch that parks a refused row loses its answer; then come later changes of those keys.
+    """
+    at = source.stack.endpoints.postgres
+    keys = range(980_001, 980_011)
+    source.run(*(f"INSERT INTO items VALUES ({key}, '{REFUSED}', 0, NULL, 0)" for key in keys))
+    source.captured()
+    with proxy_to(at.host, at.port) as proxy:
+        pipeline = pipelines(port=proxy.port, rows=150)
+        proxy.lose_replies = True
+        worker = pipeline.start()
+        pipeline.catches_up()
+        assert proxy.lost >= 1
+        assert worker.said("retry")
+        # Read before the refused rows are parked, a later change would take their place in the batch.
+        eventually(lambda: {(key,) for key in keys} <= {key for _, key, _ in pipeline.parked()}, 30, "all are parked")
+        source.run(*(f"UPDATE items SET name = 'late', rev = 1 WHERE id = {key}" for key in keys))
+        source.captured()
+        pipeline.catches_up()
+        assert worker.code is None, pipeline.logs()
+        for key in keys:
+            reasons = [reason for table, each, reason in pipeline.parked() if (table, each) == ("items", (key,))]
+            assert reasons == ["check_violation", "held"]
+        checks.whole(source, pipeline, at_least=900)
 
 
 def test_a_table_is_locked(source: Source, pipelines: Maker) -> None:

@@ -264,6 +264,38 @@ def test_later_rows_of_a_parked_key_are_held_and_others_flow() -> None:
     assert {key[0]: row.values[1] for key, row in target.storage.tables[MAPPING].rows.items()} == {4: "a", 5: "later"}
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"{nope", "unreadable_record"),
+        (b'{"op":"c","after":{"id":4}}', "schemaless"),
+        ({"op": "x"}, "unknown_op"),
+        ({"source": {}}, "unreadable_record"),
+    ],
+)
+def test_later_rows_are_held_behind_a_record_that_cannot_be_read(value: bytes | dict[str, Any], reason: str) -> None:
+    """Kafka's key says whose record it was."""
+    feed = Feed()
+    for key, name in ((5, "first"), (4, "bad"), (4, "later"), (5, "later")):
+        feed.source.put(key, name, None)
+    records = feed.records()
+    bad = records[1]
+    records[1] = msgspec.structs.replace(bad, value=value) if isinstance(value, bytes) else changed(bad, **value)
+    feed.intake.add(records)
+    batch = feed.take()
+    target = MemoryTarget()
+    target.open(Owner("simulated", "memory"))
+    target.take({P0: "id", P1: "id"})
+    for table in batch.tables:
+        target.prepare(table.table)
+    assert Applier(target).apply(batch).parked == {(MAPPING, "[4]"): reason}
+    assert [(parked.record.offset, parked.reason) for parked in target.queue(MAPPING, ["[4]"])] == [
+        (1, reason),
+        (2, "held"),
+    ]
+    assert {key[0]: row.values[1] for key, row in target.storage.tables[MAPPING].rows.items()} == {5: "later"}
+
+
 def test_a_row_that_cannot_be_mapped_is_parked_with_its_target_key() -> None:
     columns = "    columns: {id: id, name: {sql: 'CAST(notes AS integer)'}}\n"
     feed = Feed(pipeline=PIPELINE.replace("hub.people\n", "hub.people\n" + columns))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import pytest
 
-from cdc.errors import Terminal
+from cdc.errors import Fenced, Terminal
 from tests.simulator import World
 
 MAPPING = "simulated/hub.people"
@@ -51,3 +52,38 @@ def test_positions_that_fell_behind_a_cut_are_asked_about_before_they_are_writte
     with pytest.raises(Terminal, match="another incarnation"):
         world.turn("one")
     assert [mark.next for mark in world.storage.watermarks.values() if mark.next] == [1]
+
+
+def test_a_requested_retry_is_not_forgotten_while_the_writer_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for the requests clears them: a worker that cannot play them now must not ask."""
+    world = World()
+    world.start("one")
+    world.settle()
+    worker, _, target = world.workers["one"]
+    asked: list[object] = []
+    monkeypatch.setattr(type(target), "retries", lambda self, partitions: asked.append(partitions) or [])
+    with monkeypatch.context() as busy:
+        # Watermarks behind control records were just handed over.
+        busy.setattr(worker, "_move_idle", lambda: setattr(worker._writer, "_job", Future()))
+        world.now += 10
+        worker.turn()
+        assert asked == []
+    worker._writer._job = None
+    world.now += 10
+    worker.turn()
+    assert len(asked) == 1
+
+
+def test_fenced_in_housekeeping_starts_over() -> None:
+    """A job that ends between two looks is collected in housekeeping: there too a fence is no failure."""
+    world = World()
+    world.start("one")
+    world.settle()
+    worker, _, _ = world.workers["one"]
+    failed: Future[object] = Future()
+    failed.set_exception(Fenced("somebody else has them"))
+    worker._hand_over = lambda: setattr(worker._writer, "_job", failed)  # type: ignore[method-assign]
+    fences = {mark.partition: mark.fence for mark in world.storage.watermarks.values()}
+    world.now += 10
+    worker.turn()
+    assert all(mark.fence > fences[mark.partition] for mark in world.storage.watermarks.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_a_dead_process_has_no_birth_and_leaves_no_zombie(start: Start) -> None:
     pid = start("exit 0")
     wait_for(lambda: process.birth(pid) is None)
     wait_for(lambda: process.stat(pid) is None)
+
+
+def test_a_process_lives_until_its_last_thread_has_ended(start: Start) -> None:
+    """Its first thread dead, Linux calls it a zombie; its ports are still taken."""
+    threads = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    pid = start(f"exec {sys.executable} -c '{threads}; ctypes.CDLL(None).pthread_exit(None)'")
+    born = process.birth(pid)
+    wait_for(lambda: process.stat(pid).state == "Z")
+    assert process.birth(pid) == born
+    process.send([pid], signal.SIGKILL)
+    wait_for(lambda: process.birth(pid) is None)
 
 
 def test_stop_ends_the_process_in_order(start: Start) -> None:
