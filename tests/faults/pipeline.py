@@ -22,7 +22,7 @@ from tests.faults import topics
 from tests.faults.source import KEYS, REFUSED, Source, connections_text
 from tests.faults.topics import PLACEHOLDER, Place
 from tests.fix_stack import Database, new_postgres_database
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 SESSION_S = 3.0  # how soon the group notices a dead or frozen member
 KILLED = -signal.SIGKILL
@@ -81,9 +81,9 @@ class Worker:
     def ends(self, deadline_s: float = 100.0) -> int:
         """Wait for its end; the exit code."""
         try:
-            return self.process.wait(deadline_s)
+            return self.process.wait(deadline_s * PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still runs after {deadline_s:.0f} s; its log ends:\n{self.tail()}") from None
+            raise AssertionError(f"still runs after {PATIENCE} × {deadline_s:.0f} s; its log ends:\n{self.tail()}") from None
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -86,7 +86,6 @@ def test_killed_in_a_rebalance(source: Source, pipelines: Maker) -> None:
         checks.whole(source, pipeline, at_least=900)
 
 
-@pytest.mark.unsettled  # minutes on a busy machine
 def test_killed_while_streaming(source: Source, pipelines: Maker) -> None:
     """With somebody writing: every point again, the refused rows among the changes."""
     points = {point: pipelines(rows=5000) for point in ("parked", *BATCHES)}
