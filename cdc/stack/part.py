@@ -131,6 +131,8 @@ def java_command(setting: Setting, classes: Path, heap: str, main: str, *argumen
         "-Djava.awt.headless=true",
         f"-Djava.io.tmpdir={setting.home.temporary}",  # a killed JVM leaves its unpacked native libraries there
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        # All settings of every client, again at each question about a connector: nine tenths of Connect's log.
+        "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS'Z'",
         "-cp",
         f"{classes}/*",

@@ -11,6 +11,7 @@ import httpx
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition as KafkaPartition
 
+from cdc.control.required import SOURCE_TYPES
 from cdc.model import RawRecord
 from tests.waiting import eventually
 
@@ -31,7 +32,6 @@ SETTINGS = {
     "binary.handling.mode": "bytes",
     "event.converting.failure.handling.mode": "fail",
     "include.schema.changes": "false",
-    "column.propagate.source.type": ".*",
     "skipped.operations": "none",
     "poll.interval.ms": "20",
     "topic.creation.default.partitions": "1",
@@ -42,12 +42,14 @@ POSTGRES = {
     "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
     "plugin.name": "pgoutput",
     "publication.autocreate.mode": "filtered",
+    "datatype.propagate.source.type": SOURCE_TYPES,
     "interval.handling.mode": "string",
     "hstore.handling.mode": "json",
     "include.unknown.datatypes": "true",
 }
 MARIADB = {
     "connector.class": "io.debezium.connector.mariadb.MariaDbConnector",
+    "column.propagate.source.type": ".*",
     "bigint.unsigned.handling.mode": "precise",
     "enable.time.adjuster": "false",
     "schema.history.internal.store.only.captured.tables.ddl": "true",
