@@ -14,7 +14,7 @@ PATIENCE = 3
 
 
 def eventually(condition: Callable[[], T], deadline_s: float, what: str | Callable[[], str]) -> T:
-    """What `condition` returns once it is true; an error that says what was waited for after `deadline_s` (× PATIENCE)."""
+    """What `condition` returns once it is true; after `deadline_s` an error that says what was waited for."""
     pause = threading.Event()
     end = time.monotonic() + deadline_s * PATIENCE
     while True:
@@ -22,5 +22,6 @@ def eventually(condition: Callable[[], T], deadline_s: float, what: str | Callab
         if found:
             return found
         if time.monotonic() >= end:
-            raise AssertionError(f"not within {PATIENCE} × {deadline_s:.0f} s: {what if isinstance(what, str) else what()}")
+            waited_for = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {deadline_s * PATIENCE:.0f} s: {waited_for}")
         pause.wait(POLL_S)

@@ -83,7 +83,7 @@ class Worker:
         try:
             return self.process.wait(deadline_s * PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still runs after {PATIENCE} × {deadline_s:.0f} s; its log ends:\n{self.tail()}") from None
+            raise AssertionError(f"still runs after {deadline_s * PATIENCE:.0f} s; it ends:\n{self.tail()}") from None
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
