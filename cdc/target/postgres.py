@@ -1,7 +1,8 @@
 """PostgreSQL as a target: COPY into a staging table, a few guarded statements a round, state in schema `cdc`.
 
 Measured shape (see postgres_statements.py for the SQL): one round of full images is COPY + one INSERT … ON CONFLICT;
-partial images, deletes and key changes add one statement each, only when a round holds any.
+partial images, deletes and key changes add one statement each, only when a round holds any. While a table that was
+empty is loaded, a round is one COPY into the table itself.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import compose
-from cdc.target.postgres_tables import exists, prepare_table
+from cdc.target.postgres_tables import exists, is_empty, prepare_table
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
 
@@ -117,7 +118,7 @@ class PostgresTarget:
         with translated():
             table_id = prepare_table(self.connection, table)
             if not table.key:
-                self._tables[table] = PreparedTable(table, table_id, "", compose(table, table_id, ""))
+                self._tables[table] = PreparedTable(table, table_id, "", compose(table, table_id, ""), loading=False)
                 return
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
@@ -126,7 +127,8 @@ class PostgresTarget:
             self.connection.execute(statements.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
-        self._tables[table] = PreparedTable(table, table_id, stage, statements)
+            loading = is_empty(self.connection, table)
+        self._tables[table] = PreparedTable(table, table_id, stage, statements, loading)
 
     def forget(self) -> None:
         """Staging tables have their columns' types from the target as it was: a column made wider since would go on

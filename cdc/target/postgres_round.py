@@ -17,6 +17,7 @@ from cdc.target.postgres_types import copy_line_builder
 TRUNCATE_LOCK = 0x0CDC
 """Class of the advisory locks that keep a table's writers and its truncates apart."""
 STALE = Decision(Outcome.SKIPPED, "stale")
+_ALIVE = "\tf"  # not soft-deleted
 _MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
 _MISSING = {
@@ -28,11 +29,12 @@ _MISSING = {
 class PreparedTable:
     """What this connection knows about one target table."""
 
-    def __init__(self, table: TargetTable, table_id: int, stage: str, statements: Statements) -> None:
+    def __init__(self, table: TargetTable, table_id: int, stage: str, statements: Statements, loading: bool) -> None:
         self.table = table
         self.id = table_id
         self.stage = stage
         self.statements = statements
+        self.loading = loading  # it was empty, and no row has met another of its key since
         self.line = copy_line_builder(table.columns)
         self.width = len(table.columns)
         self.all_present = "1" * self.width
@@ -54,10 +56,11 @@ class Round:
 
     def run(self) -> dict[int, Decision]:
         execute = self.connection.execute
+        if self.prepared.loading and self._load():
+            return {}
         lines = self._lines()
-        # Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit.
-        execute(sql.SQL("SELECT pg_advisory_xact_lock_shared(%s, %s)"), (TRUNCATE_LOCK, self.prepared.id))
-        self._copy(lines)
+        self._lock_out_truncates()
+        self._copy(self.statements.copy_stage, lines)
         if self.moves:
             self._stage_moves()
         mixed = 0
@@ -72,11 +75,53 @@ class Round:
 
     def copy(self) -> None:
         """Only fill the staging table: for statements that ask about these keys."""
-        self._copy(self._lines())
+        self._copy(self.statements.copy_stage, self._lines())
+
+    def _lock_out_truncates(self) -> None:
+        """Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit."""
+        lock = sql.SQL("SELECT pg_advisory_xact_lock_shared(%s, %s)")
+        self.connection.execute(lock, (TRUNCATE_LOCK, self.prepared.id))
+
+    def _load(self) -> bool:
+        """Full images of rows that were never there need no guard: COPY them straight into the table.
+
+        False, and nothing written, when there is anything else in the round, when the table has seen deletes, or when
+        one of the rows is there already or the target is a view or has row security (then nor is this tried again).
+        """
+        lines = self._plain_lines()
+        if lines is None:
+            return False
+        self._lock_out_truncates()
+        if self.connection.execute(self.statements.never_deleted).fetchone() != (True,):
+            return False
+        try:
+            with self.connection.transaction():
+                self._copy(self.statements.load, lines)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported, psycopg.errors.WrongObjectType):
+            self.prepared.loading = False
+            return False
+        return True
+
+    def _plain_lines(self) -> str | None:
+        """The COPY text of all writes as rows of the table; None when one of them is no full image."""
+        partials, soft = self.prepared.table.partials, self.prepared.table.on_delete is DeletePolicy.SOFT
+        out = []
+        last, end = None, ""
+        for number, write in enumerate(self.writes):
+            row = write.row
+            values = row.values
+            if values is None or (
+                partials and (UNAVAILABLE in values or row.moved_from is not None or row.moved_to is not None)
+            ):
+                return None
+            if row.position is not last:
+                last, end = row.position, f"\t\\\\x{row.position.pack().hex()}{_ALIVE if soft else ''}\n"
+            out.append(self._line(number, row, values) + end)
+        return "".join(out)
 
     def _lines(self) -> str:
         """The COPY text of all writes."""
-        line, all_present, partials = self.prepared.line, self.prepared.all_present, self.prepared.table.partials
+        all_present, partials = self.prepared.all_present, self.prepared.table.partials
         out = []
         last, position = None, ""  # rows of a snapshot or of one page share their position
         for number, write in enumerate(self.writes):
@@ -96,14 +141,17 @@ class Round:
                 base, self.merged = write.base.pack().hex(), True
             if partials and (row.moved_from is not None or row.moved_to is not None):
                 self._note_move(number, row)
-            try:
-                text = line(values)
-            except Poison as poison:
-                raise PoisonRow(
-                    poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
-                ) from poison
+            text = self._line(number, row, values)
             out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
         return "".join(out)
+
+    def _line(self, number: int, row: MappedRow, values: tuple[Value, ...]) -> str:
+        try:
+            return self.prepared.line(values)
+        except Poison as poison:
+            raise PoisonRow(
+                poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
+            ) from poison
 
     def _note_move(self, number: int, row: MappedRow) -> None:
         """Every value of a table without partial images comes with the change: there nothing is lent or borrowed."""
@@ -119,8 +167,8 @@ class Round:
             values[index] = value
         return tuple(values)
 
-    def _copy(self, lines: str) -> None:
-        with self.connection.cursor() as cursor, cursor.copy(self.statements.copy_stage) as copy:
+    def _copy(self, statement: sql.SQL | sql.Composed, lines: str) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
             copy.write(lines)
 
     def _stage_moves(self) -> None:

@@ -33,6 +33,8 @@ class Statements:
     create_moves: _Piece
     copy_stage: _Piece
     copy_moves: _Piece
+    never_deleted: _Piece
+    load: _Piece
     mixed: _Piece
     lend: _Piece
     delete: _Piece
@@ -118,6 +120,8 @@ class _Composer:
                 "COPY {stage} (_n, _op, _position, _base, _mask, {columns}) FROM STDIN", columns=self.columns()
             ),
             copy_moves=self.text("COPY {moves} (_n, old_key, new_key, place) FROM STDIN"),
+            never_deleted=self.text("SELECT {floor} = '' AND NOT EXISTS (SELECT FROM {tombstones})"),
+            load=self.load(),
             mixed=self.mixed(),
             lend=self.lend(),
             delete=self.delete(),
@@ -155,6 +159,14 @@ class _Composer:
             " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA",
             name=self.stage_name,
             columns=self.columns(),
+        )
+
+    def load(self) -> _Piece:
+        """Rows straight into the target: lines as for `copy_stage`, without what stands in front of the columns."""
+        return self.text(
+            "COPY {target} ({columns}, {p}{extra}) FROM STDIN",
+            columns=self.columns(),
+            extra=sql.SQL("") if self.soft is None else sql.SQL(", ") + identifier(self.soft),
         )
 
     def mixed(self) -> _Piece:

@@ -37,6 +37,12 @@ def exists(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
     return bool(_columns(connection, table))
 
 
+def is_empty(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
+    """Whether the table, which is there, holds no row."""
+    name = identifier(table.namespace, table.name)
+    return connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(name)).fetchone() is None
+
+
 def type_of(column: TargetColumn) -> sql.SQL:
     """The column's SQL type: the author's, else the default for what arrives. Never text from the stream."""
     return sql.SQL(column.sql_type or sql_type(column.type))

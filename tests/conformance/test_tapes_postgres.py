@@ -104,3 +104,25 @@ def test_one_bad_row_in_a_large_batch_parks_alone(bench: Bench) -> None:
     tape = tapes.Tape()
     rows = [tape.full(key, "ok" if key not in (7, 300) else REFUSED_TEXT, "x", (1, key)) for key in range(500)]
     bench.check(rows, [], DeletePolicy.DELETE)
+
+
+def test_an_empty_table_is_loaded_directly_until_a_row_comes_again(bench: Bench) -> None:
+    """The way of a snapshot; a redelivery inside it must find the guarded way again, with nothing lost or doubled."""
+    tape = tapes.Tape()
+    first = [tape.full(key, "read", "x", (100, 0), snapshot=True) for key in range(1000)]
+    again = [*tape.again(first[990:]), tape.full(5, "changed", "x", (100, 7)), tape.full(2000, "new", "x", (101, 1))]
+    names = []
+    for rows in (first, [*first, *again]):
+        table = tapes.table(f"customers_{next(_numbers)}")
+        names.append(table.name)
+        try:
+            play(bench.target, table, rows, [300, 1000], Owner(table.name, "target"))
+            assert bench.target.prepared(table).loading == (rows is first)
+        finally:
+            bench.target.close()
+    read = dict.fromkeys(range(1000), "read")
+    for name, wanted in zip(names, (read, {**read, 5: "changed", 2000: "new"}), strict=True):
+        found = bench.reader.execute(f"SELECT id, name FROM hub.{name}").fetchall()
+        assert len(found) == len(wanted)
+        assert dict(found) == wanted
+        bench.reader.execute(f"DROP TABLE hub.{name}")
