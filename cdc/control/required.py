@@ -46,7 +46,7 @@ def _warning(why: str, *values: str, default: str | None = None) -> Required:
     return Required(values, why, default, "warning")
 
 
-SOURCE_TYPES = r".*\.(?!(BOOL|INT2|INT4|INT8|FLOAT4|FLOAT8|TEXT|UUID|DATE|TIMESTAMP|TIMESTAMPTZ)$)[^.]*"
+SOURCE_TYPES = r".*\.(?!(BOOL|INT2|INT4|INT8|FLOAT4|FLOAT8|TEXT|UUID|DATE)$)[^.]*"
 """The PostgreSQL types whose names travel with every record: all but those that a record's schema tells anyway. With
 all of them records are twice as long (14 columns: 9.4 kB)."""
 
