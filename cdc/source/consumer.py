@@ -43,7 +43,8 @@ class ConsumerOptions:
     `group_instance_id`: static membership: a restart within `session_timeout_s` keeps its partitions.
     `unreachable_after_s`: an empty poll asks the brokers for an answer at most this often; without one for as long,
     `poll` raises `Transient`.
-    `partition_fetch_bytes` must hold the largest record the brokers accept.
+    `fetch_bytes`, `partition_fetch_bytes`: as on the wire, where records with schemas are a twentieth of their size; a
+    larger record still comes. With 32 and 8 MB librdkafka read no faster and held 1,050 MB instead of 320.
     """
 
     client_id: str = "cdc"
@@ -51,8 +52,8 @@ class ConsumerOptions:
     session_timeout_s: float = 30.0
     heartbeat_s: float = 3.0
     max_poll_interval_s: float = 300.0
-    fetch_bytes: int = 32 * 1024 * 1024
-    partition_fetch_bytes: int = 8 * 1024 * 1024
+    fetch_bytes: int = 8 * 1024 * 1024
+    partition_fetch_bytes: int = 1024 * 1024
     fetch_wait_s: float = 0.5
     request_timeout_s: float = 10.0
     unreachable_after_s: float = 10.0

@@ -71,7 +71,6 @@ class LibrdkafkaConsumer:
             "max.poll.interval.ms": int(options.max_poll_interval_s * 1000),
             "fetch.max.bytes": options.fetch_bytes,
             "max.partition.fetch.bytes": options.partition_fetch_bytes,
-            "message.max.bytes": options.partition_fetch_bytes,
             "fetch.wait.max.ms": int(options.fetch_wait_s * 1000),
             "queued.max.messages.kbytes": max(2 * options.fetch_bytes // 1024, 1024),
             # a full queue is looked at again after this (default: a second, in which the engine runs dry)
