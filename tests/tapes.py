@@ -246,12 +246,13 @@ def build(specification: Sequence[tuple[object, ...]]) -> list[MappedRow]:
         if kind == "again":
             rows += tape.again(rows[-args[0] :])
         elif kind == "move":
-            old, new, text, (major, minor), reorder = args
+            old, new, text, (major, _), reorder = args
             if old != new:
-                # A row that moves was there before, and one change moves it once: no other shares its position.
+                # A row that moves was there before, and one change moves it once: no others share their positions.
                 at = (major, 100 + len(rows))
                 create = tape.partial(new, text, at, moved_from=old)
-                lender = [tape.full(old, text, "lent", (major, minor)), tape.delete(old, at, moved_to=new)]
+                lent = tape.full(old, text, "lent", (major, 50 + len(rows)))
+                lender = [lent, tape.delete(old, at, moved_to=new)]
                 rows += tape.again([create, *lender] if reorder else [*lender, create])
         else:
             rows.append(getattr(tape, kind)(*args))
