@@ -33,6 +33,14 @@ test: check ## everything that CI runs, on a real stack that it starts and stops
 faults: install ## the fault tests alone: parts killed, frozen, cut off; bad input
 	$(BIN)/pytest tests/faults
 
+.PHONY: bench
+bench: install ## the whole benchmark beside the JDBC sink and the database's limit (an hour)
+	$(BIN)/python -m tests.bench
+
+.PHONY: bench-quick
+bench-quick: install ## its main workload, in under five minutes; the last line is JSON
+	$(BIN)/python -m tests.bench --quick
+
 .PHONY: demo
 demo: install ## one command from nothing to a live, checked synchronization
 	$(BIN)/cdc demo run

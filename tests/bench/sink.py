@@ -1,0 +1,76 @@
+"""Debezium's JDBC sink as a contender, on the stack's worker of Kafka Connect."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from kafka import KafkaAdminClient
+
+from cdc.control.connect import Connect
+from tests.bench.clock import Clock, Measured, Run
+from tests.bench.workloads import Workload
+from tests.bench.world import Source, World
+
+DEFAULTS: dict[str, str] = {}
+TUNED = {"batch.size": "5000", "use.reduction.buffer": "true", "consumer.override.max.poll.records": "5000"}
+"""The best of what was tried: batches of 500, 2,000, 5,000 and 10,000 with as many records a poll; with and without the
+reduction buffer; one and two tasks (two cores: no faster); `dialect.postgres.unnest.insert` fails on timestamptz."""
+
+
+def sink(settings: dict[str, str]) -> Run:
+    """A run with these settings beside the necessary ones; tables are made beforehand."""
+
+    def run(world: World, source: Source, workload: Workload, target: str) -> Measured:
+        with running_sink(world, source, target, settings) as (connector, connect_pid):
+            clock = Clock(world, connect_pid, source.records)
+            admin = world.admin()
+            try:
+                return clock.follow(lambda: _committed(admin, f"connect-{connector}"), lambda: True, pause_s=0.1)
+            finally:
+                admin.close()
+
+    return run
+
+
+@contextmanager
+def running_sink(world: World, source: Source, target: str, settings: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The connector's name and the process id of the Connect worker."""
+    with psycopg.connect(world.dsn(target), autocommit=True) as connection:
+        for table, definition in source.tables.items():
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({definition})".encode())
+    at = world.stack.endpoints
+    name = f"sink{uuid.uuid4().hex[:8]}"
+    config = {
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "tasks.max": "1",
+        "topics": ",".join(source.topics),
+        # stringtype: numerics travel as text
+        "connection.url": f"jdbc:postgresql://{at.postgres.host}:{at.postgres.port}/{target}"
+        "?reWriteBatchedInserts=true&stringtype=unspecified",
+        "connection.username": at.postgres.user,
+        "connection.password": f"${{file:{at.secrets_file}:postgres.password}}",
+        "insert.mode": "upsert",
+        "delete.enabled": "true",
+        "primary.key.mode": "record_key",
+        "collection.name.format": "${source.table}",
+        "consumer.override.auto.offset.reset": "earliest",
+        "consumer.override.metadata.max.age.ms": "1000",
+        **settings,
+    }
+    pid = next(part.pid or 0 for part in world.stack.status() if part.part == "connect")
+    with Connect(source.settings.connect) as connect:
+        connect.put_config(name, config)
+        try:
+            yield name, pid
+        finally:
+            connect.delete(name)
+
+
+def _committed(admin: KafkaAdminClient, group: str) -> int:
+    """What a group has committed, over all its partitions."""
+    found = admin.list_group_offsets([group])
+    offsets = next(iter(found.values()), {})
+    return sum(max(each.offset, 0) for each in offsets.values())
