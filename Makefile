@@ -27,7 +27,7 @@ check: install ## lint, types and the tests that need no server (under a minute)
 
 .PHONY: test
 test: check ## everything that CI runs, on a real stack that it starts and stops itself
-	$(BIN)/pytest tests/conformance tests/stack tests/faults
+	$(BIN)/pytest tests/conformance tests/stack tests/faults tests/bench
 
 .PHONY: faults
 faults: install ## the fault tests alone: parts killed, frozen, cut off; bad input

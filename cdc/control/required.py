@@ -214,7 +214,7 @@ _EXAMPLES = {
     "heartbeat.action.query": "SELECT pg_logical_emit_message(true, 'cdc', 'heartbeat')",
     "topic.prefix": "crm",
     "heartbeat.interval.ms": "1000",
-    "poll.interval.ms": "20",
+    "poll.interval.ms": "5",
     "signal.data.collection": "public.debezium_signal",
     "slot.name": "cdc_crm",
     "publication.name": "cdc_crm",
