@@ -1,8 +1,9 @@
-"""A guard against getting slow: rows/s beside the database's own limit in the same run, so that a slow machine is no
-failure. A worker that decodes, maps and writes reaches about 0.8 of what hand-written SQL does with ready rows."""
+"""A guard against getting slow: rows/s beside what hand-written SQL reaches with ready rows in the same run, so that a
+slow machine is no failure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,23 +15,25 @@ from tests.bench.workloads import workloads
 from tests.bench.world import World
 
 pytestmark = pytest.mark.stack
-ROUNDS = 3
-LEAST = 0.35
-"""Loose: the best of three rounds on a quiet machine is twice this."""
+ROUNDS = 4
+LEAST = 0.22
+"""Of the best round; 0.35 to 0.4 on two quiet cores, which the applier, Kafka and PostgreSQL share."""
 
 
-def test_no_slower_than_a_third_of_the_limit(stack: Stack, tmp_path: Path) -> None:
+def test_speed_beside_the_limit(stack: Stack, tmp_path: Path) -> None:
+    """Onto rows that exist: decoded, mapped, guarded, committed with the watermark."""
     world = World(stack, tmp_path)
-    workload = next(each for each in workloads(60_000) if each.name == "snapshot")
-    source = world.source_of(workload)
-    ratios = []
+    first = next(each for each in workloads(60_000) if each.name == "snapshot")
+    again = replace(first, existing=True)
+    source = world.source_of(first)
+    mine, limit = [], []
     try:
-        for _ in range(ROUNDS):
-            with world.target() as target:
-                mine = applier("librdkafka")(world, source, workload, target)
-            with world.target() as target:
-                limit = by_hand(world, source, workload, target)
-            ratios.append(mine.rows_per_s / limit.rows_per_s)
+        with world.target() as ours, world.target() as other:
+            applier("librdkafka")(world, source, first, ours)
+            by_hand(world, source, first, other)
+            for _ in range(ROUNDS):
+                mine.append(applier("librdkafka")(world, source, again, ours).rows_per_s)
+                limit.append(by_hand(world, source, again, other).rows_per_s)
     finally:
         world.drop_database(source.name)
-    assert max(ratios) >= LEAST, ratios
+    assert max(mine) / max(limit) >= LEAST, (mine, limit)
