@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -17,6 +18,8 @@ from cdc.target.postgres_types import copy_line_builder
 TRUNCATE_LOCK = 0x0CDC
 """Class of the advisory locks that keep a table's writers and its truncates apart."""
 STALE = Decision(Outcome.SKIPPED, "stale")
+PORTION = 500
+"""Rows of COPY text made and sent at once: the server takes in one portion while the next is made."""
 _ALIVE = "\tf"  # not soft-deleted
 _MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
@@ -58,9 +61,8 @@ class Round:
         execute = self.connection.execute
         if self.prepared.loading and self._load():
             return {}
-        lines = self._lines()
         self._lock_out_truncates()
-        self._copy(self.statements.copy_stage, lines)
+        self.copy()
         if self.moves:
             self._stage_moves()
         mixed = 0
@@ -74,7 +76,7 @@ class Round:
         return self.decisions
 
     def copy(self) -> None:
-        """Only fill the staging table: for statements that ask about these keys."""
+        """Fill the staging table."""
         self._copy(self.statements.copy_stage, self._lines())
 
     def _lock_out_truncates(self) -> None:
@@ -88,41 +90,43 @@ class Round:
         False, and nothing written, when there is anything else in the round, when the table has seen deletes, or when
         one of the rows is there already or the target is a view or has row security (then nor is this tried again).
         """
-        lines = self._plain_lines()
-        if lines is None:
+        if not self._only_full_images():
             return False
         self._lock_out_truncates()
         if self.connection.execute(self.statements.never_deleted).fetchone() != (True,):
             return False
         try:
             with self.connection.transaction():
-                self._copy(self.statements.load, lines)
+                self._copy(self.statements.load, self._plain_lines())
         except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported, psycopg.errors.WrongObjectType):
             self.prepared.loading = False
             return False
         return True
 
-    def _plain_lines(self) -> str | None:
-        """The COPY text of all writes as rows of the table; None when one of them is no full image."""
-        partials, soft = self.prepared.table.partials, self.prepared.table.on_delete is DeletePolicy.SOFT
-        out = []
+    def _only_full_images(self) -> bool:
+        partials = self.prepared.table.partials
+        for write in self.writes:
+            row = write.row
+            if row.values is None:
+                return False
+            if partials and (row.moved_from is not None or row.moved_to is not None or UNAVAILABLE in row.values):
+                return False
+        return True
+
+    def _plain_lines(self) -> Iterator[str]:
+        """The COPY text of full images as rows of the table."""
+        soft = self.prepared.table.on_delete is DeletePolicy.SOFT
         last, end = None, ""
         for number, write in enumerate(self.writes):
             row = write.row
-            values = row.values
-            if values is None or (
-                partials and (UNAVAILABLE in values or row.moved_from is not None or row.moved_to is not None)
-            ):
-                return None
+            assert row.values is not None
             if row.position is not last:
                 last, end = row.position, f"\t\\\\x{row.position.pack().hex()}{_ALIVE if soft else ''}\n"
-            out.append(self._line(number, row, values) + end)
-        return "".join(out)
+            yield self._line(number, row, row.values) + end
 
-    def _lines(self) -> str:
-        """The COPY text of all writes."""
+    def _lines(self) -> Iterator[str]:
+        """The COPY text of all writes; what the other statements must know is noted on the way."""
         all_present, partials = self.prepared.all_present, self.prepared.table.partials
-        out = []
         last, position = None, ""  # rows of a snapshot or of one page share their position
         for number, write in enumerate(self.writes):
             row = write.row
@@ -142,8 +146,7 @@ class Round:
             if partials and (row.moved_from is not None or row.moved_to is not None):
                 self._note_move(number, row)
             text = self._line(number, row, values)
-            out.append(f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n")
-        return "".join(out)
+            yield f"{number}\t{op}\t\\\\x{position}\t\\\\x{base}\t{mask}\t{text}\n"
 
     def _line(self, number: int, row: MappedRow, values: tuple[Value, ...]) -> str:
         try:
@@ -167,9 +170,10 @@ class Round:
             values[index] = value
         return tuple(values)
 
-    def _copy(self, statement: sql.SQL | sql.Composed, lines: str) -> None:
+    def _copy(self, statement: sql.SQL | sql.Composed, lines: Iterator[str]) -> None:
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(lines)
+            while portion := "".join(islice(lines, PORTION)):
+                copy.write(portion)
 
     def _stage_moves(self) -> None:
         with self.connection.cursor() as cursor, cursor.copy(self.statements.copy_moves) as copy:
