@@ -20,7 +20,7 @@ _EXPRESSIONS = """
     columns:
       "*": { except: [email, name, notes] }
       email: { sql: "lower(trim(email))" }
-      name: { sql: "upper(name) || ' (' || country || ')'" }
+      name: { sql: "upper(name) || ' (' || country::text || ')'" }
       masked: { sql: "left(email, 2) || '***'" }
       grade: { sql: "CASE WHEN balance > 1000 THEN 'gold' WHEN balance > 100 THEN 'silver' ELSE 'none' END" }
 """
