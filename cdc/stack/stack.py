@@ -156,7 +156,7 @@ class Stack:
     def kill(self, part: PartName, number: signal.Signals = signal.SIGKILL, *, deadline_s: float = 10.0) -> None:
         """Signal all processes of the part: a fault for tests. Returns, after SIGKILL, when the part is gone.
 
-        SIGSTOP and SIGCONT freeze and thaw it. StackError when it does not run.
+        SIGSTOP and SIGCONT freeze (it stands still when this returns) and thaw it. StackError when it does not run.
         """
         run = self._alive(part)
         if run is None:
@@ -169,6 +169,10 @@ class Stack:
             )
             if not gone:
                 raise StackError(f"{part} (pid {run.pid}) lives on {deadline_s:.0f} s after SIGKILL")
+        if number == signal.SIGSTOP and not self._patience.until(
+            lambda: process.frozen(run.pid), deadline_s=deadline_s
+        ):
+            raise StackError(f"{part} (pid {run.pid}) goes on {deadline_s:.0f} s after SIGSTOP")
 
     def status(self) -> list[PartStatus]:
         """Every part, each asked for a real answer. StackError when the stack was never made."""
