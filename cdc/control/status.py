@@ -167,6 +167,9 @@ def status(
 ) -> Status:
     """The pipelines and their sources now. Raises only `Usage`, for settings that are missing."""
     unreachable: list[str] = []
+    stored = [
+        _stored(settings, pipeline) for pipeline in pipelines
+    ]  # before Kafka: a watermark only ever follows an end
     offsets = _Offsets()
     for client in sorted({pipeline.client for pipeline in pipelines}):
         same = [pipeline for pipeline in pipelines if pipeline.client == client]
@@ -177,7 +180,9 @@ def status(
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
     sources, problem = _connectors(settings, names)
     unreachable += [problem] if problem else []
-    found = tuple(_pipeline(settings, pipeline, offsets, now_us()) for pipeline in pipelines)
+    found = tuple(
+        _pipeline(pipeline, *each, offsets, now_us()) for pipeline, each in zip(pipelines, stored, strict=True)
+    )
     return Status(found, sources, tuple(unreachable))
 
 
@@ -211,8 +216,8 @@ class _Stored:
     snapshots: list[OpenSnapshot] = field(default_factory=list)
 
 
-def _pipeline(settings: Settings, pipeline: Pipeline, offsets: _Offsets, now_us: int) -> PipelineStatus:
-    stored, unreachable = _Stored(), ""
+def _stored(settings: Settings, pipeline: Pipeline) -> tuple[_Stored, str]:
+    """What its target says, or why it does not answer."""
     try:
         with opened(settings, pipeline) as operator:
             stored = _Stored(
@@ -223,7 +228,11 @@ def _pipeline(settings: Settings, pipeline: Pipeline, offsets: _Offsets, now_us:
                 operator.open_snapshots(),
             )
     except CdcError as error:
-        unreachable = f"target {pipeline.target}: {error.what}" + (f" (at {error.where})" if error.where else "")
+        return _Stored(), f"target {pipeline.target}: {error.what}" + (f" (at {error.where})" if error.where else "")
+    return stored, ""
+
+
+def _pipeline(pipeline: Pipeline, stored: _Stored, unreachable: str, offsets: _Offsets, now_us: int) -> PipelineStatus:
     workers = tuple(_worker(each) for each in stored.workers)
     state, problem = state_of(workers)
     return PipelineStatus(

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -167,4 +168,9 @@ def work(spec: WorkerSpec, parent: int) -> None:
         sys.exit(TEMPORARY)
     except CdcError as error:
         _log.error("the pipeline needs a person", error=error.what, where=error.where, hint=error.hint)
+        sys.exit(NEEDS_A_PERSON)
+    except Exception as error:
+        # Its message may hold a row's values; its kind and place do not.
+        place = "".join(traceback.format_tb(error.__traceback__)[-5:])
+        _log.error("a defect in the program: the pipeline needs a person", error=type(error).__name__, where=place)
         sys.exit(NEEDS_A_PERSON)

@@ -98,6 +98,9 @@ class Worker:
         except CdcError as error:
             state, problem = "failed", str(error)
             raise
+        except Exception as error:
+            state, problem = "failed", f"a defect in the program: {type(error).__name__}; the worker's log says where"
+            raise
         finally:
             self._close(state, problem)
 

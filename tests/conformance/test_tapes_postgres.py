@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -126,3 +127,22 @@ def test_an_empty_table_is_loaded_directly_until_a_row_comes_again(bench: Bench)
         assert len(found) == len(wanted)
         assert dict(found) == wanted
         bench.reader.execute(f"DROP TABLE hub.{name}")
+
+
+def test_a_truncate_comes_before_any_row(bench: Bench) -> None:
+    """A worker that has seen no row yet knows its table by name only; rows of earlier workers go all the same."""
+    tape = tapes.Tape()
+    known = tapes.table(f"customers_{next(_numbers)}")
+    unknown = msgspec.structs.replace(known, columns=(), key=())
+    try:
+        play(bench.target, known, [tape.full(key, "a", "x", (1, key)) for key in range(3)], [], Owner("rows", "target"))
+        bench.target.close()
+        play(bench.target, unknown, [tape.truncate((5, 0))], [], Owner("truncate", "target"))
+        bench.target.close()
+        assert bench.reader.execute(f"SELECT id FROM hub.{known.name}").fetchall() == []
+        late = [tape.full(1, "late", "x", (4, 0)), tape.full(2, "new", "x", (6, 0))]
+        play(bench.target, known, late, [], Owner("later", "target"))
+    finally:
+        bench.target.close()
+    assert bench.reader.execute(f"SELECT id, name FROM hub.{known.name}").fetchall() == [(2, "new")]
+    bench.reader.execute(f"DROP TABLE hub.{known.name}")
