@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
@@ -29,7 +30,9 @@ def compare(
     table: Annotated[
         tuple[str, ...], Parameter(help="Only this table (schema.table, at either side); may be given again.")
     ] = (),
-    limit: Annotated[int, Parameter(help="Differing rows that are named for each table.")] = 10,
+    limit: Annotated[
+        int, Parameter(help="Differing rows that are named for each table.", validator=Number(gte=0))
+    ] = 10,
     values: Annotated[bool, Parameter(help="Show what the differing columns hold: row data.", negative="")] = False,
     settle: Annotated[
         float, Parameter(help="Seconds that a row must stay different while its source row stands still.")

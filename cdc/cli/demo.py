@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -57,7 +58,9 @@ def prepare(
 @app.command
 def load(
     *,
-    rate: Annotated[float | None, Parameter(help="Transactions a second, both databases together.")] = 50.0,
+    rate: Annotated[
+        float | None, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+    ] = 50.0,
     seconds: Annotated[float | None, Parameter(help="How long; without it until Ctrl-C.")] = None,
     seed: Seed = 1,
     connections: Connections = DEFAULT_PATH,
@@ -84,7 +87,9 @@ def load(
 def run(
     *,
     home: Annotated[Path, Parameter(help="The folder of the stack that the demo runs on.")] = Path(".stack"),
-    rate: Annotated[float, Parameter(help="Transactions a second, both databases together.")] = 100.0,
+    rate: Annotated[
+        float, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+    ] = 100.0,
     seconds: Annotated[float, Parameter(help="How long the load runs.")] = 20.0,
     seed: Seed = 1,
     mappings: Mappings = Path("mappings"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from cdc.cli.common import Connections, Mappings
 from cdc.control.goal import Goal
@@ -18,12 +19,12 @@ from cdc.settings import load
 
 def run(
     *pipelines: str,
-    workers: Annotated[int, Parameter(help="Worker processes for each pipeline.")] = 1,
+    workers: Annotated[int, Parameter(help="Worker processes for each pipeline.", validator=Number(gte=1))] = 1,
     until_caught_up: Annotated[
         bool, Parameter(help="Stop when everything committed at the sources by now is in the targets.")
     ] = False,
     deadline: Annotated[float, Parameter(help="Seconds after which --until-caught-up gives up.")] = 3600.0,
-    log_level: Annotated[str, Parameter(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="How much is said.")] = "info",
     mappings: Mappings = Path("mappings"),
     connections: Connections = Path("connect-configs/connections.yaml"),
 ) -> None:
