@@ -48,7 +48,7 @@ def _warning(why: str, *values: str, default: str | None = None) -> Required:
 
 SOURCE_TYPES = r".*\.(?!(BOOL|INT2|INT4|INT8|FLOAT4|FLOAT8|TEXT|UUID|DATE)$)[^.]*"
 """The PostgreSQL types whose names travel with every record: all but those that a record's schema tells anyway. With
-all of them records are twice as long (14 columns: 9.4 kB)."""
+all of them records of 14 columns have 9.4 kB instead of 6.6."""
 
 _CONVERTER_WHY = "records must be JSON with their schemas: readers take every column's type from them"
 
