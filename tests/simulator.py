@@ -245,6 +245,9 @@ class FakeConsumer:
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         return dict.fromkeys(topics, "id")
 
+    def retention_s(self, topics: Iterable[str]) -> dict[str, float]:
+        return dict.fromkeys(topics, 60.0)
+
     def cleanup_policy(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
         return dict.fromkeys(topics, frozenset({"delete"}))
 

@@ -7,20 +7,23 @@ shown. Takes no partitions and changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cdc.control.connect import Connect, ConnectorStatus
 from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
+from cdc.engine.build import kafka_connection
 from cdc.errors import CdcError
-from cdc.mapping.model import Pipeline
+from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import Outcome, TopicPartition
 from cdc.settings import Settings
+from cdc.source.times import times_of
 from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
 CONNECT_RETRY_S = 1.0
+WAITING_ANSWERS_WITHIN_S = 3.0
 
 State = Literal["running", "stopped", "failed", "never run", "unknown"]
 
@@ -28,8 +31,8 @@ State = Literal["running", "stopped", "failed", "never run", "unknown"]
 @dataclass(frozen=True)
 class PartitionStatus:
     """`watermark`: the next offset to apply, None when nothing was applied; `start`, `end`: the topic's, None when
-    Kafka did not say. `lag`: records; `lag_s`: age of the newest applied change while there is a lag, None when not
-    known."""
+    Kafka did not say. `lag`: records, None when watermark or end could not be asked for; `lag_s`: how long the first
+    record that waits has been in the topic, None when not known."""
 
     partition: int
     watermark: int | None
@@ -63,7 +66,9 @@ class TopicStatus:
     def lag_s(self) -> float | None:
         """The latest partition's seconds; None when a lagging one's are not known."""
         seconds = [each.lag_s for each in self.partitions if each.lag != 0]
-        return None if None in seconds else max((each for each in seconds if each is not None), default=0.0)
+        if not self.partitions or None in seconds:
+            return None
+        return max((each for each in seconds if each is not None), default=0.0)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -170,7 +175,7 @@ def status(
     stored = [
         _stored(settings, pipeline) for pipeline in pipelines
     ]  # before Kafka: a watermark only ever follows an end
-    offsets = _Offsets()
+    offsets = Offsets()
     for client in sorted({pipeline.client for pipeline in pipelines}):
         same = [pipeline for pipeline in pipelines if pipeline.client == client]
         try:
@@ -181,13 +186,14 @@ def status(
     sources, problem = _connectors(settings, names)
     unreachable += [problem] if problem else []
     found = tuple(
-        _pipeline(pipeline, *each, offsets, now_us()) for pipeline, each in zip(pipelines, stored, strict=True)
+        _pipeline(settings, pipeline, *each, offsets, now_us())
+        for pipeline, each in zip(pipelines, stored, strict=True)
     )
     return Status(found, sources, tuple(unreachable))
 
 
 @dataclass
-class _Offsets:
+class Offsets:
     """What Kafka says of the topics; `asked` names those it was asked about."""
 
     starts: dict[TopicPartition, int] = field(default_factory=dict)
@@ -203,6 +209,18 @@ class _Offsets:
             self.starts |= consumer.starts(partitions)
             self.ends |= consumer.ends(partitions)
         self.asked |= set(names)
+
+    def waiting_since(self, settings: Settings, marks: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """When the first record that waits at each of these watermarks came, ms since 1970; known ones only."""
+        behind = {
+            each: max(self.starts[each], at)
+            for each, at in marks.items()
+            if at < self.ends.get(each, 0) and each in self.starts
+        }
+        try:
+            return times_of(kafka_connection(settings.kafka), behind, WAITING_ANSWERS_WITHIN_S)
+        except CdcError:
+            return {}  # it was there a moment ago; the lag in records is known
 
 
 @dataclass
@@ -232,9 +250,15 @@ def _stored(settings: Settings, pipeline: Pipeline) -> tuple[_Stored, str]:
     return stored, ""
 
 
-def _pipeline(pipeline: Pipeline, stored: _Stored, unreachable: str, offsets: _Offsets, now_us: int) -> PipelineStatus:
+def _pipeline(
+    settings: Settings, pipeline: Pipeline, stored: _Stored, unreachable: str, offsets: Offsets, now_us: int
+) -> PipelineStatus:
     workers = tuple(_worker(each) for each in stored.workers)
     state, problem = state_of(workers)
+    names = topics_of(pipeline)
+    marks = {each: start for each, start in offsets.starts.items() if each.topic in names}
+    marks |= {each.partition: each.next for each in stored.partitions if each.next is not None}
+    since = {} if unreachable else offsets.waiting_since(settings, marks)
     return PipelineStatus(
         name=pipeline.name,
         target=pipeline.target,
@@ -243,8 +267,8 @@ def _pipeline(pipeline: Pipeline, stored: _Stored, unreachable: str, offsets: _O
         rows_per_second=round(sum(each.rows_per_second for each in workers if each.fresh), 1),
         workers=tuple(each for each in workers if each.fresh) or workers[:1],
         topics=tuple(
-            _topic(topic, [table.id for table in tables], tables[0].source_name, stored, offsets, now_us)
-            for topic, tables in topics_of(pipeline).items()
+            _topic(topic, tables, None if unreachable else stored, offsets, since, now_us)
+            for topic, tables in names.items()
         ),
         snapshots=tuple(_snapshot(pipeline, each) for each in stored.snapshots),
         unreachable=(unreachable,) if unreachable else (),
@@ -281,19 +305,24 @@ def _worker(found: WorkerState) -> WorkerStatus:
 
 
 def _topic(
-    topic: str, mappings: list[str], source: str, stored: _Stored, offsets: _Offsets, now_us: int
+    topic: str,
+    tables: Sequence[TableMapping],
+    asked: _Stored | None,
+    offsets: Offsets,
+    since: Mapping[TopicPartition, int],
+    now_us: int,
 ) -> TopicStatus:
+    """`asked` is None when the target did not answer; `since`: when the first waiting records came, ms."""
+    stored = asked or _Stored()
     marks = {each.partition: each for each in stored.partitions if each.partition.topic == topic}
     known = {each for each in offsets.ends if each.topic == topic}
     missing = topic in offsets.asked and not known
     return TopicStatus(
         topic,
-        source,
-        tuple(mappings),
+        tables[0].source_name,
+        tuple(table.id for table in tables),
         tuple(
-            partition_status(
-                each, marks.get(each), offsets.starts.get(each), offsets.ends.get(each), offsets.ids.get(topic), now_us
-            )
+            partition_status(each, marks.get(each), offsets, since.get(each), now_us, known=asked is not None)
             for each in sorted(known | marks.keys())
         ),
         applied=_sum(stored.tallies, topic, Outcome.APPLIED) + _sum(stored.tallies, topic, Outcome.SUPERSEDED),
@@ -310,20 +339,24 @@ def _topic(
 def partition_status(
     partition: TopicPartition,
     mark: PartitionState | None,
-    start: int | None,
-    end: int | None,
-    topic_id: str | None,
+    offsets: Offsets,
+    since_ms: int | None,
     now_us: int,
+    *,
+    known: bool = True,
 ) -> PartitionStatus:
-    """One partition's numbers; what was never applied lags by all that the topic holds."""
+    """One partition's numbers; what was never applied lags by all that the topic holds. Not `known`: the target, which
+    has the watermark, did not answer."""
     watermark = mark.next if mark is not None else None
-    if start is None or end is None:
+    start, end = offsets.starts.get(partition), offsets.ends.get(partition)
+    topic_id = offsets.ids.get(partition.topic)
+    if start is None or end is None or not known:
         return PartitionStatus(partition.partition, watermark, start, end, None, None)
     at = start if watermark is None else watermark
     lag = max(0, end - at)
     seconds = 0.0 if lag == 0 else None
-    if lag and mark is not None and mark.time_us is not None:
-        seconds = round(max(0.0, (now_us - mark.time_us) / 1e6), 1)
+    if lag and since_ms is not None:
+        seconds = round(max(0.0, now_us / 1e6 - since_ms / 1e3), 1)
     problem = ""
     if watermark is not None and mark is not None and topic_id is not None and mark.topic_id != topic_id:
         problem = f"partition {partition.partition}: the topic was created again, the watermark is of the old one"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cdc.engine.writer import Written
-from cdc.model import Outcome
+from cdc.model import Outcome, TopicPartition
 
 WINDOW_SECONDS = 60.0
 LATENCIES_KEPT = 10_000
@@ -23,6 +23,7 @@ class Meter:
         self._rows: deque[tuple[float, int]] = deque()
         self._late: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
         self._stages: dict[str, float] = defaultdict(float)
+        self._reached: dict[TopicPartition, int] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -43,6 +44,9 @@ class Meter:
         )
         self._rows.append((now, rows))
         for move in written.batch.moves:
+            if move.next is None or move.next <= self._reached.get(move.partition, -1):
+                continue  # played again after a rewind: its age says nothing of how late we are
+            self._reached[move.partition] = move.next
             if move.time_us is not None:
                 self._late.append((now, (now_us - move.time_us) / 1000))
 

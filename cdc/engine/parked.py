@@ -79,6 +79,7 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
             target.prepare(table)
         with target.begin() as transaction:
             play = _Play(transaction, items, held)
+            transaction.retried([record.id for record in records if record.id is not None])
             left = play.run()
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
             transaction.repark([parked for parked in left if parked not in records])

@@ -7,6 +7,7 @@ in large batches, without a timer.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -40,6 +41,7 @@ REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
 HEAL_SECONDS = 5.0
 DISPLAY_SECONDS = 5.0
+PURGE_SECONDS, PURGE_AGAIN_SECONDS = 3600.0, 10.0
 
 
 @dataclass
@@ -269,17 +271,26 @@ class Worker:
             return
         if self.orphaned():
             self.stop()
+        if self._is_due("purge", PURGE_SECONDS):
+            self._purge()
         self._collect(wait=False)
         self._check_fences()
         self._follow_released()
         self._move_idle()
         if self._writer.busy or not self._partitions.owned:
-            return  # asking for requested retries clears the requests: only when they can be played now
+            return
         keys = set(self._control.retries(list(self._partitions.owned)))
         if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
             keys |= self._writer.healing()
         if keys:
             self._writer.retry(keys, self._remap, self._partitions.guard())
+
+    def _purge(self) -> None:
+        """Forget what no replay can need any more: nothing that a topic still holds is older than its retention."""
+        keep = self.pipeline.tombstones.keep_days * 86_400.0
+        retention = max(self._consumer.retention_s(self._plans.topics).values(), default=0.0)
+        if not math.isinf(retention) and self._writer.purge(max(keep, 2 * retention + 86_400)):
+            self._due["purge"] = self.parts.clock() + PURGE_AGAIN_SECONDS
 
     def _check_fences(self) -> None:
         """An idle worker commits nothing that would tell it of a rewind: it looks."""

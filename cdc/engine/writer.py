@@ -78,6 +78,10 @@ class Writer:
     def retry(self, keys: set[Held], remap: Remap, guard: Guard) -> None:
         self._start(lambda: self._retry(keys, remap, guard))
 
+    def purge(self, keep_s: float) -> int:
+        """See `Target.purge`; only while the writer is not busy."""
+        return self._target.purge(keep_s)
+
     def collect(self, wait_s: float | None = 0.0) -> Written | None:
         """The finished job's result, or None when there is none in `wait_s` (None: as long as it takes).
 

@@ -85,6 +85,13 @@ class Parked(_Part):
     """The pipeline stops when more than this many records are parked."""
 
 
+class Tombstones(_Part):
+    """How long a deleted row's position is remembered, so that an older change does not bring the row back."""
+
+    keep_days: int = Field(default=30, ge=1, le=3650)
+    """At least so long, and at least twice the topics' retention; for ever when a topic keeps its records for ever."""
+
+
 class Star(_Part):
     """`'*'`: every column of the source table that the other entries do not take by name."""
 
@@ -246,6 +253,8 @@ class Pipeline(_Part):
     """Repeated snapshots."""
     parked: Parked = Parked()
     """Records that were set aside."""
+    tombstones: Tombstones = Tombstones()
+    """Memories of deleted rows."""
     tables: tuple[TableMapping, ...] = Field(min_length=1, strict=False)
     """The mappings."""
 

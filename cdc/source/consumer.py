@@ -7,6 +7,7 @@ only note them, and the engine's loop asks for `changes()` when it is ready to a
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast
@@ -34,6 +35,12 @@ class KafkaConnection:
     ssl_keyfile: str | None = None
     ssl_password: str | None = field(default=None, repr=False)
     ssl_check_hostname: bool = True
+
+
+def retention_seconds(setting: str) -> float:
+    """Kafka's `retention.ms` in seconds; -1 is for ever."""
+    milliseconds = int(setting)
+    return math.inf if milliseconds < 0 else milliseconds / 1000
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,9 @@ class Consumer(Protocol):
 
     def cleanup_policy(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
         """The topics' `cleanup.policy`: subsets of {'delete', 'compact'}."""
+
+    def retention_s(self, topics: Iterable[str]) -> dict[str, float]:
+        """How long the topics keep their records at least (`retention.ms`), in seconds; inf: for ever."""
 
     def commit_for_display(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Kafka's committed offsets, so that its tools show the lag. Never waits; failures only count."""

@@ -19,7 +19,7 @@ from kafka.structs import TopicPartition as KafkaPartition
 
 from cdc.errors import Terminal, Transient
 from cdc.model import RawRecord, TopicPartition
-from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range
+from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range, retention_seconds
 
 T = TypeVar("T")
 CHUNK = 500
@@ -206,13 +206,16 @@ class KafkaPythonConsumer:
         return [topic for topic in found if topic["error_code"] == 0]
 
     def cleanup_policy(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": None}) for topic in topics]
+        return {name: frozenset(text.split(",")) for name, text in self._setting(topics, "cleanup.policy").items()}
+
+    def retention_s(self, topics: Iterable[str]) -> dict[str, float]:
+        return {name: retention_seconds(text) for name, text in self._setting(topics, "retention.ms").items()}
+
+    def _setting(self, topics: Iterable[str], setting: str) -> dict[str, str]:
+        """One setting of the topics that exist."""
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic, {setting: None}) for topic in topics]
         found = self._ask(lambda: self._admin().describe_configs(resources, config_filter="all"))
-        return {
-            topic: frozenset(config["cleanup.policy"]["value"].split(","))
-            for topic, config in found.get("topic", {}).items()
-            if "cleanup.policy" in config
-        }
+        return {name: each[setting]["value"] for name, each in found.get("topic", {}).items() if setting in each}
 
     # -- connections and errors
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.model import RawRecord, TopicPartition
-from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range
+from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range, retention_seconds
 
 T = TypeVar("T")
 CHUNK = 500
@@ -266,6 +266,13 @@ class LibrdkafkaConsumer:
         return found
 
     def cleanup_policy(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
+        return {name: frozenset(text.split(",")) for name, text in self._setting(topics, "cleanup.policy").items()}
+
+    def retention_s(self, topics: Iterable[str]) -> dict[str, float]:
+        return {name: retention_seconds(text) for name, text in self._setting(topics, "retention.ms").items()}
+
+    def _setting(self, topics: Iterable[str], setting: str) -> dict[str, str]:
+        """One setting of the topics that exist."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
         if not resources:
             return {}
@@ -273,7 +280,7 @@ class LibrdkafkaConsumer:
         found = {}
         for resource, future in futures.items():
             try:
-                found[resource.name] = frozenset(self._call(future.result)["cleanup.policy"].value.split(","))
+                found[resource.name] = str(self._call(future.result)[setting].value)
             except UnknownTopic:
                 continue
         return found

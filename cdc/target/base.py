@@ -165,6 +165,9 @@ class Transaction(Protocol):
     def unpark(self, ids: Sequence[int]) -> None:
         """Forget parked records that have been applied, superseded or discarded."""
 
+    def retried(self, ids: Sequence[int]) -> None:
+        """Requests to retry these parked records are settled, whatever came of it."""
+
     def repark(self, records: Sequence[Parked]) -> None:
         """Write back reason and error of parked records (by `id`) after a retry that failed."""
 
@@ -229,7 +232,13 @@ class Target(Protocol):
         """The parked records of these keys, in the order they were parked."""
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
-        """(mapping, hold) of keys whose retry somebody asked for; the request is cleared."""
+        """(mapping, hold) of keys whose retry somebody asked for; its transaction settles that (`retried`)."""
+
+    def purge(self, keep_s: float) -> int:
+        """Forget what no replay can need any more: memories of deleted rows and lent values of the prepared tables that
+        are older than `keep_s` and than the oldest parked record, and the last words of workers gone for as long.
+
+        In portions: returns how many went; not 0: there may be more."""
 
 
 MIXED_REASON = "mixed"

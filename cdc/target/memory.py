@@ -157,9 +157,11 @@ class MemoryTarget:
         return [record for record in self._parked_in_order() if record.mapping == mapping and record.hold in holds]
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
-        mine = self.storage.retry_requests & set(self.parked(partitions))
-        self.storage.retry_requests -= mine
-        return sorted(mine)
+        return sorted(self.storage.retry_requests & set(self.parked(partitions)))
+
+    def purge(self, keep_s: float) -> int:
+        """Lives shorter than anything is kept."""
+        return 0
 
     def fault(self, step: str) -> None:
         if step in self.faults:
@@ -182,6 +184,10 @@ class MemoryTransaction:
         except BaseException:
             self.storage = before
             raise
+
+    def retried(self, ids: Sequence[int]) -> None:
+        keys = {(self.storage.parked[id_].mapping, self.storage.parked[id_].hold) for id_ in ids}
+        self.storage.retry_requests -= keys
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         self.target.fault("write")

@@ -42,6 +42,7 @@ from cdc.target.base import (
 )
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_parked import ParkedStore
+from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import compose
@@ -242,7 +243,11 @@ class PostgresTarget:
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         with translated():
-            return self.parked_store.take_retries(partitions)
+            return self.parked_store.retries(partitions)
+
+    def purge(self, keep_s: float) -> int:
+        with translated():
+            return purge(self.connection, self.owner, [prepared.id for prepared in self._tables.values()], keep_s)
 
     @property
     def _owner(self) -> tuple[str, str]:
@@ -314,6 +319,10 @@ class PostgresTransaction:
     def repark(self, records: Sequence[Parked]) -> None:
         with translated():
             self.target.parked_store.rename(records)
+
+    def retried(self, ids: Sequence[int]) -> None:
+        with translated():
+            self.target.parked_store.retried(ids)
 
     def count(self, tallies: Sequence[Tally]) -> None:
         if not tallies:

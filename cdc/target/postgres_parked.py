@@ -47,13 +47,19 @@ class ParkedStore:
         )
         return [_parked(row) for row in rows]
 
-    def take_retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
+    def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         rows = self.connection.execute(
-            "UPDATE cdc.parked SET retry_requested_at = NULL WHERE retry_requested_at IS NOT NULL"
-            f" AND {_MINE} AND {_OF_PARTITIONS} RETURNING mapping, hold",
+            "SELECT DISTINCT mapping, hold FROM cdc.parked WHERE retry_requested_at IS NOT NULL"
+            f" AND {_MINE} AND {_OF_PARTITIONS}",
             (*self.owner, *_lists(partitions)),
         )
-        return sorted({(mapping, hold) for mapping, hold in rows})
+        return sorted((mapping, hold) for mapping, hold in rows)
+
+    def retried(self, ids: Sequence[int]) -> None:
+        self.connection.execute(
+            "UPDATE cdc.parked SET retry_requested_at = NULL WHERE retry_requested_at <= now() AND id = ANY(%s)",
+            (list(ids),),
+        )
 
     def add(self, records: Sequence[Parked]) -> None:
         with self.connection.cursor() as cursor:

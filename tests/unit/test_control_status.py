@@ -6,6 +6,7 @@ import pytest
 
 from cdc.control.connect import ConnectorStatus, Part
 from cdc.control.status import (
+    Offsets,
     PartitionStatus,
     PipelineStatus,
     State,
@@ -22,8 +23,8 @@ PLACE = TopicPartition("crm.public.customers", 1)
 NOW_US = 1_000_000_000
 
 
-def mark(next_: int | None, time_us: int | None = NOW_US - 2_500_000, topic_id: str = "id") -> PartitionState:
-    return PartitionState(PLACE, topic_id, next_, 3, "", time_us)
+def mark(next_: int | None, topic_id: str = "id") -> PartitionState:
+    return PartitionState(PLACE, topic_id, next_, 3, "", NOW_US)
 
 
 def worker(state: str, age_s: float = 1.0, error: str = "") -> WorkerStatus:
@@ -31,27 +32,48 @@ def worker(state: str, age_s: float = 1.0, error: str = "") -> WorkerStatus:
 
 
 @pytest.mark.parametrize(
-    ("stored", "start", "end", "lag", "lag_s", "problem"),
+    ("stored", "start", "end", "since_s", "lag", "lag_s", "problem"),
     [
-        (mark(90), 0, 100, 10, 2.5, ""),
-        (mark(100), 0, 100, 0, 0.0, ""),
-        (mark(None, None), 20, 100, 80, None, ""),  # nothing applied: all that the topic holds
-        (None, 20, 100, 80, None, ""),
-        (None, 100, 100, 0, 0.0, ""),
-        (mark(90), None, None, None, None, ""),  # Kafka did not answer
-        (mark(10), 20, 100, 90, 2.5, "offsets 10 to 19 are gone"),
-        (mark(101), 0, 100, 0, 0.0, "behind the topic's end 100"),
-        (mark(90, topic_id="old"), 0, 100, 10, 2.5, "created again"),
-        (mark(90, NOW_US + 5), 0, 100, 10, 0.0, ""),  # the source's clock is ahead of ours
+        (mark(90), 0, 100, 2.5, 10, 2.5, ""),
+        (mark(100), 0, 100, None, 0, 0.0, ""),
+        (mark(None), 20, 100, 7.0, 80, 7.0, ""),  # nothing applied: all that the topic holds
+        (None, 20, 100, None, 80, None, ""),  # the record did not come in time
+        (None, 100, 100, None, 0, 0.0, ""),
+        (mark(90), None, None, None, None, None, ""),  # Kafka did not answer
+        (mark(10), 20, 100, 2.5, 90, 2.5, "offsets 10 to 19 are gone"),
+        (mark(101), 0, 100, None, 0, 0.0, "behind the topic's end 100"),
+        (mark(90, topic_id="old"), 0, 100, 2.5, 10, 2.5, "created again"),
+        (mark(90), 0, 100, -5.0, 10, 0.0, ""),  # Kafka's clock is ahead of ours
     ],
 )
 def test_a_partition(
-    stored: PartitionState | None, start: int | None, end: int | None, lag: int | None, lag_s: float, problem: str
+    stored: PartitionState | None,
+    start: int | None,
+    end: int | None,
+    since_s: float | None,
+    lag: int | None,
+    lag_s: float,
+    problem: str,
 ) -> None:
-    found = partition_status(PLACE, stored, start, end, "id", NOW_US)
+    offsets = Offsets(ids={PLACE.topic: "id"})
+    if start is not None and end is not None:
+        offsets.starts[PLACE], offsets.ends[PLACE] = start, end
+    since_ms = None if since_s is None else NOW_US // 1000 - int(since_s * 1000)
+    found = partition_status(PLACE, stored, offsets, since_ms, NOW_US)
     assert (found.lag, found.lag_s) == (lag, lag_s)
     assert problem in found.problem
     assert bool(found.problem) == bool(problem)
+
+
+def test_without_its_target_a_partition_s_lag_is_not_known() -> None:
+    offsets = Offsets({PLACE: 0}, {PLACE: 100})
+    found = partition_status(PLACE, None, offsets, None, NOW_US, known=False)
+    assert (found.watermark, found.end, found.lag, found.lag_s) == (None, 100, None, None)
+
+
+def test_without_any_partition_the_lag_is_not_known() -> None:
+    found = TopicStatus("crm.public.customers", "crm", ("crm/hub.customers",), (), 0, {}, {})
+    assert (found.lag, found.lag_s) == (None, None)
 
 
 @pytest.mark.parametrize(

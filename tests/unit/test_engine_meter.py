@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from contextlib import suppress
 
@@ -37,9 +38,13 @@ def meter(clock: Clock) -> Meter:
     return Meter(clock, clock.now_us)
 
 
-def written(time_us: int | None = None, **outcomes: int) -> Written:
+_offsets = itertools.count(1)
+
+
+def written(time_us: int | None = None, next_: int | None = None, **outcomes: int) -> Written:
     tallies = Counter({("m", PARTITION, Outcome(outcome), ""): number for outcome, number in outcomes.items()})
-    return Written(Batch(moves=[Advance(PARTITION, 1, 0, 1, "", time_us)]), Applied(tallies))
+    move = Advance(PARTITION, 1, 0, next(_offsets) if next_ is None else next_, "", time_us)
+    return Written(Batch(moves=[move]), Applied(tallies))
 
 
 def test_only_rows_that_took_effect_count(meter: Meter, clock: Clock) -> None:
@@ -77,3 +82,10 @@ def test_shares_of_stages_since_the_last_look(meter: Meter, clock: Clock) -> Non
         raise ZeroDivisionError
     assert meter.shares() == {"decoding": 0.75, "mapping": 0.25}
     assert meter.shares() == {}
+
+
+def test_what_is_played_again_does_not_count_as_late(meter: Meter, clock: Clock) -> None:
+    """After a rewind old changes come again: their age says nothing of how late new ones are."""
+    meter.wrote(written(clock.now_us() - 5_000, 1_000_001, applied=1))
+    meter.wrote(written(clock.now_us() - 3_600_000_000, 500, applied=1))
+    assert meter.latency_ms() == {"p50": 5.0, "p99": 5.0}

@@ -54,8 +54,7 @@ def test_positions_that_fell_behind_a_cut_are_asked_about_before_they_are_writte
     assert [mark.next for mark in world.storage.watermarks.values() if mark.next] == [1]
 
 
-def test_a_requested_retry_is_not_forgotten_while_the_writer_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for the requests clears them: a worker that cannot play them now must not ask."""
+def test_a_requested_retry_waits_while_the_writer_works(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.start("one")
     world.settle()
