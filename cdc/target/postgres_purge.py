@@ -31,7 +31,8 @@ def purge(connection: psycopg.Connection[Any], owner: Owner, table_ids: Sequence
     lent = _statement(identifier("cdc", "moved"), sql.SQL("created_at") + _OLD + mine)
     gone += connection.execute(lent, (*parameters, f"{owner.pipeline}/")).rowcount
     gone += connection.execute(
-        "DELETE FROM cdc.worker WHERE reported_at < now() - make_interval(secs => %s) AND pipeline = %s AND target = %s",
+        "DELETE FROM cdc.worker"
+        " WHERE reported_at < now() - make_interval(secs => %s) AND pipeline = %s AND target = %s",
         parameters,
     ).rowcount
     return gone
