@@ -297,6 +297,12 @@ class Settings:
     def connect(self) -> ConnectSettings:
         return self._found(self._connect, ("connect",), ())
 
+    def connector_file(self, source: str) -> Path:
+        """Where a source's connector JSON is; asks for no reference. `Usage` for an unknown source."""
+        if source not in self._sources:
+            self.source(source)
+        return self._folder / str(self._mapping(("sources", source)).get("connector", f"{source}.json"))
+
     def source(self, name: str) -> SourceSettings:
         return self._found(self._sources.get(name), ("sources", name), self.sources)
 
@@ -330,9 +336,8 @@ class Settings:
 
     def _source(self, name: str) -> SourceSettings | None:
         raw = self._mapping(("sources", name))
-        found = self._entry(
-            SourceSettings, ("sources", name), name=name, connector=self._folder / raw.get("connector", f"{name}.json")
-        )
+        connector = self._folder / raw.get("connector", f"{name}.json")
+        found = self._entry(SourceSettings, ("sources", name), name=name, connector=connector)
         if found is not None and found.kind == "postgresql" and len(found.databases) != 1:
             path = ("sources", name, "database")
             raise self._wrong("a PostgreSQL connector captures one database", path, "make one source for each")

@@ -17,6 +17,7 @@ from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Output
 from cdc.control.goal import wait_pipelines
 from cdc.control.run import find_pipelines
+from cdc.control.status import standing
 from cdc.reconcile.compare import compare as run_compare
 from cdc.reconcile.comparison import SETTLE_S, Options
 from cdc.reconcile.report import CompareReport, Difference, Progress, TableReport, What
@@ -60,10 +61,13 @@ def compare(
         report = run_compare(
             settings, found, tables=table, options=options, report=lambda progress: _show(status, progress)
         )
+    doubts = [] if report.equal else standing(settings, found)
     if output == "json":
-        shown.print_json(report.to_dict())
+        shown.print_json(report.to_dict() | {"doubts": doubts})
     else:
         print_tables(report)
+        for doubt in doubts:
+            shown.console().print(doubt, style="yellow")
     return 0 if report.equal else 1
 
 

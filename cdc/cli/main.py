@@ -18,6 +18,7 @@ from cdc.cli.run import run
 from cdc.cli.status import status
 from cdc.cli.sweep import sweep
 from cdc.cli.types import types
+from cdc.engine.logs import configure_logs
 from cdc.errors import CdcError, Usage
 
 app = App(
@@ -34,6 +35,7 @@ for group in (parked, mapping, source, epoch, stack, demo):
 
 def main() -> None:
     """Entry point. Errors of ours are shown as what, where and what to do next, without a traceback."""
+    configure_logs("error")  # people are told by the commands themselves; `cdc run` turns its log on
     try:
         result = app()
     except CdcError as error:

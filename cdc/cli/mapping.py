@@ -8,10 +8,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from cdc.cli.common import Connections
+from cdc.control.feeds import unknown_names
 from cdc.errors import Usage
 from cdc.mapping import functions, schema_json
 from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
+from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="mapping", help="Check mapping files; show what they may say.")
 
@@ -23,14 +26,20 @@ _FOLDER = Path("mappings")
 def lint(
     *files: Annotated[Path, Parameter(help="Files or folders of pipelines; default: mappings/.")],
     output: Output = "full",
+    connections: Connections = DEFAULT_PATH,
 ) -> int:
-    """Check pipeline files, one by one and against one another. Exit code 0: nothing found, 1: findings, 2: usage."""
+    """Check pipeline files, one by one, against one another, and, where there is a connections.yaml, against the names
+    in it and the tables that its connectors capture. Asks no server. Exit code 0: nothing found, 1: findings, 2: usage.
+    """
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     paths = [path for given in files or (_FOLDER,) for path in (files_in(given) if given.is_dir() else [given])]
     if not paths:
         raise Usage("there is no pipeline file here", where=str(_FOLDER), hint="name the files, or a folder of them")
     try:
-        load_files(paths)
+        pipelines = load_files(paths)
+        found = unknown_names(load(connections), pipelines) if connections.exists() else []
+        if found:
+            raise MappingError(found)
     except MappingError as error:
         console.print(render(error.diagnostics, output))
         return 1

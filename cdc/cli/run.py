@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from cdc.cli.common import Connections, Mappings
 from cdc.control.goal import Goal
-from cdc.control.run import find_pipelines, keep_swept, worker_specs
+from cdc.control.run import check_fed, find_pipelines, keep_swept, worker_specs
 from cdc.engine.logs import configure_logs
 from cdc.engine.supervisor import Supervisor
 from cdc.settings import load
@@ -35,6 +35,7 @@ def run(
     configure_logs(log_level)
     settings = load(connections)
     found = find_pipelines(mappings, pipelines)
+    check_fed(settings, found, refuse=until_caught_up)
     specs = worker_specs(settings, found, workers, connections, log_level)
     keep_swept(settings, found)
     goal = Goal(settings, found, deadline).reached if until_caught_up else None

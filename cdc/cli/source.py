@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
+from rich.text import Text
 
+from cdc.cli import shown
 from cdc.cli.common import Connections
+from cdc.cli.shown import Execute, Output, Reason
 from cdc.control import sources
-from cdc.control.connect import Connect, ConnectorStatus
+from cdc.control.connect import ANSWERS_WITHIN_S, Connect
 from cdc.control.findings import Finding, errors
-from cdc.control.registration import Registration
+from cdc.control.registration import SETTLE_S, Registered, Registration
 from cdc.control.registration import register as run_registration
+from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="source", help="Captured databases: check, register and look at them.")
 
-Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")]
 _STYLES = {"RUNNING": "green", "FAILED": "bold red", "absent": "dim"}
 
 
@@ -29,28 +27,28 @@ _STYLES = {"RUNNING": "green", "FAILED": "bold red", "absent": "dim"}
 def list_(*, connections: Connections = DEFAULT_PATH, output: Output = "table") -> None:
     """The sources that connections.yaml names. Asks nobody."""
     settings = load(connections)
-    shown = settings.describe()["sources"]
+    entries = settings.describe()["sources"]
     if output == "json":
-        _print_json(shown)
+        shown.print_json(entries)
         return
-    table = _table("source", "kind", "database", "user", "password", "connector")
-    for name, entry in shown.items():
+    table = shown.table("source", "kind", "database", "user", "password", "connector")
+    for name, entry in entries.items():
         if entry is None:
             table.add_row(name, "", "its references can't be looked up here")
             continue
         address = f"{entry['host']}:{entry['port']}/{','.join(entry['databases'])}"
         table.add_row(name, entry["kind"], address, entry["user"], entry.get("password", ""), entry["connector"])
-    Console().print(table)
+    shown.console().print(table)
 
 
 @app.command
 def status(*names: str, connections: Connections = DEFAULT_PATH, output: Output = "table") -> int:
     """Connector, tasks and distance from the database, of the named sources (all). Exit code 1 unless all is well."""
     settings = load(connections)
-    with Connect(settings.connect) as connect:
+    with Connect(settings.connect, retry_for_s=ANSWERS_WITHIN_S) as connect:
         found = sources.statuses(settings, connect, names)
     if output == "json":
-        _print_json([each.to_dict() for each in found])
+        shown.print_json([each.to_dict() for each in found])
     else:
         _print_statuses(found)
     return 0 if all(each.well for each in found) else 1
@@ -64,11 +62,11 @@ def check(*names: str, connections: Connections = DEFAULT_PATH, output: Output =
     """
     settings = load(connections)
     found: list[Finding] = []
-    with Connect(settings.connect) as connect:
+    with Connect(settings.connect, retry_for_s=ANSWERS_WITHIN_S) as connect:
         for name in names or settings.sources:
             found += sources.check(settings, settings.source(name), connect)
     if output == "json":
-        _print_json([each.to_dict() for each in found])
+        shown.print_json([each.to_dict() for each in found])
     else:
         _print_findings(found)
     return 1 if errors(found) else 0
@@ -79,8 +77,8 @@ def register(
     name: str,
     /,
     *,
-    execute: Annotated[bool, Parameter(help="Do it, rather than only say what would change.")] = False,
-    reason: Annotated[str, Parameter(help="Why, for whoever reads the record later.")] = "",
+    execute: Execute = False,
+    reason: Reason = "",
     deadline: Annotated[float, Parameter(help="Seconds that the connector has to run.")] = 60.0,
     connections: Connections = DEFAULT_PATH,
     output: Output = "table",
@@ -90,60 +88,56 @@ def register(
     Refused (exit code 1) while a check finds an error: settings that would lose or change data, a database that can't
     be captured.
     """
+    check_reason(execute, reason)
     settings = load(connections)
     source = settings.source(name)
-    with Connect(settings.connect) as connect:
+    with Connect(settings.connect, retry_for_s=ANSWERS_WITHIN_S) as connect:
         planned = sources.plan_registration(settings, source, connect)
-        running = None
-        if execute and not planned.refused:
-            running = run_registration(planned, connect, deadline_s=deadline)
+    done = None
+    if execute and not planned.refused:
+
+        def action() -> Registered:
+            with Connect(settings.connect) as connect:
+                return Registered(name, run_registration(planned, connect, deadline_s=deadline).state)
+
+        done = audited(settings, f"source register {name}", reason, planned, action)
     if output == "json":
-        _print_json(_plan_as_data(planned, running, reason))
+        shown.print_json(planned.to_dict() | {"executed": done is not None, "state": done.state if done else None})
     else:
-        _print_plan(planned, running, execute=execute)
+        _print_plan(planned, done, execute=execute)
     return 1 if planned.refused else 0
 
 
-def _plan_as_data(planned: Registration, running: ConnectorStatus | None, reason: str) -> dict[str, Any]:
-    return {
-        "source": planned.name,
-        "exists": planned.before is not None,
-        "changes": [change._asdict() for change in planned.changes],
-        "findings": [each.to_dict() for each in planned.findings],
-        "refused": planned.refused,
-        "executed": running is not None,
-        "state": running.state if running else None,
-        "reason": reason,
-    }
-
-
-def _print_plan(planned: Registration, running: ConnectorStatus | None, *, execute: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+def _print_plan(planned: Registration, done: Registered | None, *, execute: bool) -> None:
+    console = shown.console()
     _print_findings(planned.findings, quiet=True)
-    word = "change" if planned.before is not None else "create"
-    console.print(f"{word} connector {planned.name}: {len(planned.changes)} settings", markup=False)
-    if planned.before is not None:
+    if planned.before is None:
+        console.print(f"create connector {planned.name}: {len(planned.changes)} settings")
+    elif planned.changes:
+        console.print(f"change connector {planned.name}: {len(planned.changes)} settings")
         for key, before, after in planned.changes:
-            console.print(f"  {key}: {before} -> {after}", markup=False)
+            console.print(f"  {key}: {before} -> {after}")
+    else:
+        console.print(f"connector {planned.name} is as its file says: nothing to change")
     if planned.refused:
         console.print(f"refused: {len(errors(planned.findings))} errors")
-    elif running is not None:
-        console.print(f"done: {planned.name} is {running.state}")
-    elif not execute:
-        console.print("nothing was changed; with [bold]--execute[/] it is done")
+    elif done is not None:
+        console.print(f"done: {done.name} is {done.state}, and has been for {SETTLE_S:.0f} s")
+    elif not execute and (planned.changes or planned.before is None):
+        console.print(shown.NOT_DONE)
 
 
 def _print_statuses(found: list[sources.SourceStatus]) -> None:
-    table = _table("source", "database", "connector", "tasks", "behind", "position", "slot keeps")
+    table = shown.table("source", "database", "connector", "tasks", "behind", "position", "slot keeps")
     for each in found:
-        state = f"[{_STYLES.get(each.state, 'yellow')}]{each.state}[/]"
+        state = Text(each.state, style=_STYLES.get(each.state, "yellow"))
         behind, keeps = _size(each.behind_bytes), _size(each.slot.retained_bytes if each.slot else None)
         table.add_row(each.name, each.address, state, " ".join(each.tasks), behind, each.position, keeps)
-    console = Console(highlight=False, soft_wrap=True)
+    console = shown.console()
     console.print(table)
     for each in found:
         if each.problem:
-            console.print(f"{each.name}: {each.problem}", markup=False)
+            console.print(f"{each.name}: {each.problem}")
 
 
 def _size(size: int | None) -> str:
@@ -153,22 +147,9 @@ def _size(size: int | None) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} B"
 
 
-def _table(*names: str) -> Table:
-    """Columns that break rather than lose text in a narrow window."""
-    return Table(*(Column(name, overflow="fold") for name in names), box=SIMPLE_HEAD)
-
-
 def _print_findings(found: list[Finding] | tuple[Finding, ...], *, quiet: bool = False) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = shown.console()
     for each in found:
-        console.print(str(each), markup=False)
+        console.print(str(each))
     if not found and not quiet:
         console.print("nothing is wrong")
-
-
-def _print_json(content: object) -> None:
-    Console(soft_wrap=True).print_json(json.dumps(content, default=_plain))
-
-
-def _plain(value: object) -> str:
-    return str(value) if isinstance(value, Path) else repr(value)

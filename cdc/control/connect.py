@@ -22,6 +22,8 @@ from cdc.settings import ConnectSettings
 
 RETRY_FOR_S = 60.0
 """How long a worker may be away, or a rebalance last (409), before a call fails. A restarting worker takes 10-30 s."""
+ANSWERS_WITHIN_S = 5.0
+"""The same for a person who asks and waits."""
 SERVER_ERROR_FOR_S = 10.0
 """How long a 500 is asked again. A worker says it while it starts, but also for good: a secret it cannot look up."""
 POLL_S = 0.2

@@ -48,15 +48,19 @@ def check_database(database: SourceDatabase, config: Mapping[str, str], *, captu
 
 def captured(tables: Iterable[CatalogTable], config: Mapping[str, str]) -> list[CatalogTable]:
     """The tables that the connector's include and exclude lists choose, without the signal table."""
-    include, exclude = _patterns(config.get("table.include.list")), _patterns(config.get("table.exclude.list"))
-    signal = config.get("signal.data.collection")
-    return [
-        table
-        for table in tables
-        if (not include or _matches(include, table.full_name))
-        and not _matches(exclude, table.full_name)
-        and table.full_name != signal
-    ]
+    return [table for table in tables if is_captured(table.full_name, config)]
+
+
+def is_captured(table: str, config: Mapping[str, str]) -> bool:
+    """Whether the connector's lists choose 'schema.table' (or 'database.table')."""
+    namespace = table.partition(".")[0]
+    for word, name in (("table", table), ("schema", namespace), ("database", namespace)):
+        if word == "database" and "database.dbname" in config:
+            continue  # PostgreSQL's database is in no table's name
+        include, exclude = _patterns(config.get(f"{word}.include.list")), _patterns(config.get(f"{word}.exclude.list"))
+        if (include and not _matches(include, name)) or _matches(exclude, name):
+            return False
+    return table != config.get("signal.data.collection")
 
 
 def check_tables(

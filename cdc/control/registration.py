@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,17 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Registered:
+    """What registering did: the connector's state, after it had kept running for `SETTLE_S`."""
+
+    name: str
+    state: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Registration:
     """What registering a source would do. `before` is None when there is no such connector yet."""
 
@@ -62,12 +73,22 @@ class Registration:
     def refused(self) -> bool:
         return bool(errors(self.findings))
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data; secrets are references, here as in the file."""
+        return {
+            "source": self.name,
+            "exists": self.before is not None,
+            "changes": [change._asdict() for change in self.changes],
+            "findings": [each.to_dict() for each in self.findings],
+            "refused": self.refused,
+        }
+
 
 def read_config(settings: Settings, source: SourceSettings) -> Config:
     """The connector's configuration as it would be registered. `Usage` with file:line for what is no configuration."""
     path = source.connector
     text = _text(path)
-    given = _parse(text, path)
+    given = written_config(path)
     values = {
         "name": source.name,
         "host": source.host,
@@ -90,6 +111,11 @@ def read_config(settings: Settings, source: SourceSettings) -> Config:
         where = _place(path, text, "connector.class")
         raise Usage(f"a connector for {kind}, but source {source.name} is {source.kind}", where=where)
     return config
+
+
+def written_config(path: Path) -> Config:
+    """The file's settings as they stand there, references not filled in. `Usage` for what is no configuration."""
+    return _parse(_text(path), path)
 
 
 def check_source(settings: Settings, source: SourceSettings) -> tuple[Config, tuple[Finding, ...]]:
@@ -158,7 +184,7 @@ def _identity_changes(source: SourceSettings, config: Config, before: Config | N
 
 
 def register(registration: Registration, connect: Connect, *, deadline_s: float = 60.0) -> ConnectorStatus:
-    """Create or change the connector and wait until it and its task run, and have kept running for `SETTLE_S`.
+    """Create or change the connector (restart one that is as it should be and does not run) and wait until it and its task run, and have kept running for `SETTLE_S`.
 
     Raises `RefusedError` when checks found errors (nothing is changed then), `Terminal` with the worker's reason when
     the connector does not stand. A connector that failed is left there, to be looked at.
@@ -169,13 +195,21 @@ def register(registration: Registration, connect: Connect, *, deadline_s: float 
         raise Terminal(
             f"Kafka Connect refuses {error.name}: {'; '.join(error.messages)}", where=f"source {registration.name}"
         )
-    connect.put_config(registration.name, registration.config)
+    if registration.before is None or registration.changes:  # putting what is there would restart the task
+        connect.put_config(registration.name, registration.config)
+    elif not connect.status(registration.name).running:
+        connect.restart(registration.name)
     return connect.wait_running(registration.name, deadline_s, settle_s=SETTLE_S)
 
 
 def check_running(connect: Connect, name: str) -> list[Finding]:
     """What is wrong with the connector that runs now: asked when a pipeline starts, whoever registered it."""
-    return check_connector(connect.config(name), f"connector {name}")
+    found = check_connector(connect.config(name), f"connector {name}")
+    problem = connect.status(name).problem
+    if problem is not None:
+        fix = f"mend the cause, then: cdc source register {name} --execute --reason …"
+        found.append(Finding("failed", "error", f"connector {name}", problem, "it captures nothing until it runs", fix))
+    return found
 
 
 def _one_of(values: dict[str, str], provider: str, key: str) -> str:

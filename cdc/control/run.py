@@ -9,12 +9,14 @@ from pathlib import Path
 import structlog
 
 from cdc.control.connect import Connect
+from cdc.control.feeds import unfed
 from cdc.control.findings import RefusedError, errors
 from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
 from cdc.control.sweep import sweep_due
 from cdc.engine.build import WorkerSpec
 from cdc.errors import CdcError, Terminal, Transient, Usage
+from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load_all
 from cdc.mapping.model import Pipeline
 from cdc.settings import Settings
@@ -50,6 +52,19 @@ def worker_specs(
         )
         specs += [spec] * workers
     return specs
+
+
+def check_fed(settings: Settings, pipelines: Sequence[Pipeline], *, refuse: bool) -> None:
+    """Say which mappings nothing will ever feed. With `refuse` raises `MappingError`: they are never caught up."""
+    try:
+        found = unfed(settings, pipelines)
+    except Transient as error:
+        _log.warning("it could not be seen whether all tables are captured", error=error.what)
+        return
+    if found and refuse:
+        raise MappingError(found)
+    for each in found:
+        _log.warning("nothing feeds this mapping", problem=each.message, where=each.where, help=each.help)
 
 
 def keep_swept(settings: Settings, pipelines: Sequence[Pipeline], every_s: float = 5.0) -> None:

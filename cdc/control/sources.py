@@ -71,7 +71,7 @@ def _status(source: SourceSettings, connect: Connect, connector: ConnectorStatus
     except CdcError as error:
         problem = error.what
     if connector is None:
-        problem = problem or f"not registered: cdc source register {source.name} --execute"
+        problem = problem or f"not registered: cdc source register {source.name} --execute --reason …"
     else:
         problem = connector.problem or problem or _hidden_problem(connector, at, slot, slot_name)
     return SourceStatus(

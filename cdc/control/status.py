@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cdc.control.connect import Connect, ConnectorStatus
+from cdc.control.connect import ANSWERS_WITHIN_S, Connect, ConnectorStatus
 from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
 from cdc.engine.build import kafka_connection
 from cdc.errors import CdcError
@@ -22,7 +22,6 @@ from cdc.source.times import times_of
 from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
-CONNECT_RETRY_S = 1.0
 WAITING_ANSWERS_WITHIN_S = 3.0
 
 State = Literal["running", "stopped", "failed", "never run", "unknown"]
@@ -190,6 +189,21 @@ def status(
         for pipeline, each in zip(pipelines, stored, strict=True)
     )
     return Status(found, sources, tuple(unreachable))
+
+
+def standing(settings: Settings, pipelines: Sequence[Pipeline]) -> list[str]:
+    """Why a target may differ from its sources without being wrong: what stands still, is behind, or did not answer."""
+    now = status(settings, pipelines)
+    lines = [f"not reached: {each}" for each in now.unreachable]
+    lines += [f"source {each.source}: {each.problem}" for each in now.sources if each.problem]
+    for pipeline in now.pipelines:
+        if pipeline.state != "running":
+            lines.append(f"pipeline {pipeline.name} is {pipeline.state}: changes since then are not in the target")
+        if pipeline.lag:
+            lines.append(f"pipeline {pipeline.name} is {pipeline.lag:,} records behind")
+        if pipeline.parked:
+            lines.append(f"pipeline {pipeline.name} has {pipeline.parked:,} records parked: cdc parked list")
+    return lines
 
 
 @dataclass
@@ -386,7 +400,7 @@ def _snapshot(pipeline: Pipeline, found: OpenSnapshot) -> SnapshotStatus:
 
 def _connectors(settings: Settings, names: Sequence[str]) -> tuple[tuple[ConnectorState, ...], str]:
     try:
-        with Connect(settings.connect, retry_for_s=CONNECT_RETRY_S) as connect:
+        with Connect(settings.connect, retry_for_s=ANSWERS_WITHIN_S) as connect:
             known = connect.statuses()
     except CdcError as error:
         unknown = tuple(ConnectorState(name, "unknown", (), "") for name in names)

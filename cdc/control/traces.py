@@ -15,6 +15,12 @@ _WRAPPERS = re.compile(
     r"|Tolerance exceeded in error handler|Unable to initialize and start connector's task|Failed to start connector).*"
 )
 
+_TOO_LARGE = (
+    "(a row is larger than the producer may send: raise producer.override.max.request.size, and"
+    " producer.override.buffer.memory with it, in the connector's JSON, and max.message.bytes of the topic; register,"
+    " then restart the task)"
+)
+
 
 def meaning(trace: str) -> str:
     """The first meaningful line of a trace: the innermost cause with a text, without class names and frames.
@@ -24,6 +30,9 @@ def meaning(trace: str) -> str:
     causes = [match for line in trace.splitlines() if (match := _LINE.match(line.strip()))]
     texts = [(match["cls"], _SERVER.sub("", (match["text"] or "").strip())) for match in causes]
     telling = [(cls, text) for cls, text in texts if text and not _WRAPPERS.match(text)]
+    if any(cls == "RecordTooLargeException" for cls, _ in telling):
+        text = next(text for cls, text in telling if cls == "RecordTooLargeException")
+        return f"{text} {_TOO_LARGE}"
     if telling:
         cls, text = telling[-1]
         # A bare word ('null', a number) needs its class to say anything.

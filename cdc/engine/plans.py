@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 from cdc.errors import Terminal
 from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import KeylessPlan, Plan
 from cdc.model import Column, TableSchema
 from cdc.source.refusals import refusal
+
+_log = structlog.get_logger(__name__)
 
 
 class Plans:
@@ -21,6 +25,7 @@ class Plans:
             topic = f"{table.source_name}.{table.from_.namespace}.{table.from_.name}"
             self._by_topic.setdefault(topic, []).append(table)
         self._plans: dict[int, list[Plan | KeylessPlan]] = {}
+        self._newest: dict[str, TableSchema] = {}  # by topic
 
     @property
     def topics(self) -> list[str]:
@@ -46,7 +51,25 @@ class Plans:
                 for table in self._tables(topic)
             ]
             self._plans[schema.version] = plans
+            self._tell_change(topic, schema)
         return plans
+
+    def _tell_change(self, topic: str, schema: TableSchema) -> None:
+        """Say what another version of a topic's schema brought; louder when a target column is left behind."""
+        before, self._newest[topic] = self._newest.get(topic), schema
+        if before is None:
+            return
+        old = {column.name: column.type for column in before.columns}
+        new = {column.name: column.type for column in schema.columns}
+        gone, retyped = sorted(old.keys() - new.keys()), sorted(n for n in old.keys() & new.keys() if old[n] != new[n])
+        log = _log.warning if gone or retyped else _log.info
+        log(
+            "the source table's columns changed",
+            topic=topic,
+            new=sorted(new.keys() - old.keys()),
+            gone=gone,
+            retyped=retyped,
+        )
 
     def _tables(self, topic: str) -> list[TableMapping]:
         tables = self._by_topic.get(topic)

@@ -11,6 +11,7 @@ import math
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from cdc.engine.plans import Plans
 from cdc.engine.writer import Writer, Written
 from cdc.errors import CdcError, Fenced, Terminal
 from cdc.mapping.model import Pipeline
-from cdc.model import Decision, MappedRow, TargetTable, TopicPartition
+from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer
 from cdc.source.envelope import Decoder, Notice
 from cdc.source.positions import SourceKind, restore
@@ -240,9 +241,16 @@ class Worker:
             "batch",
             moves=[f"{move.partition.topic}:{move.partition.partition}:{move.next}" for move in written.batch.moves],
         )
-        for (mapping, hold), reason in written.applied.parked.items():
+        parked = Counter((mapping, reason) for (mapping, _), reason in written.applied.parked.items())
+        for (mapping, reason), keys in parked.items():
             log = _log.info if reason in HEALING else _log.warning
-            log("parked", mapping=mapping, reason=reason, key_hash=hash(hold) & 0xFFFFFFFF)
+            log("parked", mapping=mapping, reason=reason, keys=keys, see="cdc parked list")
+        settled = Counter[tuple[str, str]]()
+        for (mapping, _, outcome, reason), number in written.applied.tallies.items():
+            if outcome == Outcome.PARKED and number < 0:
+                settled[mapping, reason] -= number
+        for (mapping, reason), records in settled.items():
+            _log.info("parked no more", mapping=mapping, reason=reason, records=records)
 
     def _tracker_state(self, partition: TopicPartition) -> str:
         tracker = self._decoder.tracker(partition)

@@ -24,6 +24,11 @@ _REASONS = {
     "P0001": "raised_by_trigger",
 }
 
+_LOCKED = (
+    "somebody holds a lock on what is written; who: SELECT pid, query, pg_blocking_pids(pid) FROM pg_stat_activity"
+    " WHERE cardinality(pg_blocking_pids(pid)) > 0"
+)
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -39,12 +44,16 @@ def translate(error: psycopg.Error) -> CdcError:
     if state is None:
         return Transient("the connection to the target was lost", hint="it is retried; is the server up?")
     object_name = ".".join(filter(None, (diagnostic.schema_name, diagnostic.table_name, diagnostic.column_name)))
-    place = diagnostic.constraint_name or object_name or None
+    place = object_name or None
+    if diagnostic.constraint_name:
+        place = f"constraint {diagnostic.constraint_name}" + (f" of {place}" if place else "")
     if state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES:
-        return Transient(f"the target answered {state} ({type(error).__name__})", where=place)
+        hint = _LOCKED if state == "55P03" else None
+        return Transient(f"the target answered {state} ({type(error).__name__})", where=place, hint=hint)
     if state.startswith(_POISON_CLASSES) or state in _POISON_STATES:
         reason = _REASONS.get(state, "value_out_of_range" if state.startswith("22") else "refused")
-        return PoisonRow(f"the target refuses the row: {type(error).__name__} ({state})", reason=reason, where=place)
+        what = f"the target refuses the row: {type(error).__name__} ({state})" + (f", {place}" if place else "")
+        return PoisonRow(what, reason=reason, where=place)
     return Terminal(
         f"the target refuses the statement: {diagnostic.message_primary} ({state})",
         where=place,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg import sql
 
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, TargetColumn, TargetTable
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.postgres_types import sql_type
+
+_log = structlog.get_logger(__name__)
 
 _LOCK = 0x_CDC0_7AB1
 
@@ -72,6 +75,7 @@ def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
     connection.execute(
         sql.SQL("CREATE TABLE {} ({})").format(identifier(table.namespace, table.name), sql.SQL(", ").join(parts))
     )
+    _log.info("table created", target=f"{table.namespace}.{table.name}", columns=len(table.columns))
 
 
 def _complete(connection: psycopg.Connection[Any], table: TargetTable, existing: dict[str, bool]) -> None:
@@ -85,6 +89,7 @@ def _complete(connection: psycopg.Connection[Any], table: TargetTable, existing:
             statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(name, identifier(column), definition)
             try:
                 connection.execute(statement)
+                _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
             except psycopg.errors.InsufficientPrivilege as error:
                 raise Terminal(
                     f"column {column} is missing and this role may not add it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog.testing
 
 from cdc.engine.plans import Plans
 from cdc.errors import Poison, Terminal
@@ -83,3 +84,14 @@ def test_a_row_without_a_key_is_poison(plans: Plans) -> None:
     assert (poison.reason, poison.where) == ("missing_key", "crm.public.people:0:7")
     with pytest.raises(Poison):
         plan.key_of_source((1,))
+
+
+def test_columns_that_come_and_go_are_told(plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.plans._log", log)
+    text, number = ColumnType(Kind.TEXT, "text"), ColumnType(Kind.INTEGER, "int4")
+    plans.of(schema(*KEYED, Column("name", text), Column("age", number)))
+    plans.of(schema(*KEYED, Column("name", text), Column("age", number), Column("city", text), version=2))
+    plans.of(schema(*KEYED, Column("age", text), Column("city", text), version=3))
+    told = [(call.method_name, *(call.kwargs[word] for word in ("new", "gone", "retyped"))) for call in log.calls]
+    assert told == [("info", ["city"], [], []), ("warning", [], ["name"], ["age"])]
