@@ -184,7 +184,8 @@ def _identity_changes(source: SourceSettings, config: Config, before: Config | N
 
 
 def register(registration: Registration, connect: Connect, *, deadline_s: float = 60.0) -> ConnectorStatus:
-    """Create or change the connector (restart one that is as it should be and does not run) and wait until it and its task run, and have kept running for `SETTLE_S`.
+    """Create or change the connector, or restart one that is as it should be but does not run; wait until it and its
+    task run, and have kept running for `SETTLE_S`.
 
     Raises `RefusedError` when checks found errors (nothing is changed then), `Terminal` with the worker's reason when
     the connector does not stand. A connector that failed is left there, to be looked at.

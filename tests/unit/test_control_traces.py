@@ -42,8 +42,8 @@ def test_meaning(trace: str, expected: str) -> None:
 def test_a_row_too_large_for_the_producer_comes_with_what_to_do() -> None:
     trace = (
         "org.apache.kafka.connect.errors.ConnectException: Unrecoverable exception from producer send callback\n"
-        "Caused by: org.apache.kafka.common.errors.RecordTooLargeException: The message is 3148020 bytes when serialized"
-        " which is larger than 1048576, which is the value of the max.request.size configuration.\n"
+        "Caused by: org.apache.kafka.common.errors.RecordTooLargeException: The message is 3148020 bytes when"
+        " serialized which is larger than 1048576, which is the value of the max.request.size configuration.\n"
     )
     assert meaning(trace).startswith("The message is 3148020 bytes")
     assert "producer.override.max.request.size" in meaning(trace)
