@@ -233,7 +233,7 @@ class SourceSettings(DatabaseSettings):
 
 
 class TargetSettings(DatabaseSettings):
-    """A database that pipelines write to. `session`: server parameters set on every connection of ours
+    """A database that pipelines write to. `session`: server parameters of the applier's connections
     (`synchronous_commit: "off"`, `work_mem: 64MB`)."""
 
     name: str

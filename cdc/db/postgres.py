@@ -32,6 +32,7 @@ _FOR_A_PERSON = (
     ("permission denied for database", "GRANT CONNECT ON DATABASE … TO …"),
     ("server does not support SSL", "set tls.mode to disable, or TLS up at the server"),
     ("certificate verify failed", "check tls.ca of this entry"),
+    ("does not match host name", "give the host as the server's certificate names it, or tls.mode: verify-ca"),
 )
 _OUTAGE_HINT = "is the server up and reachable from here?"
 

@@ -55,7 +55,7 @@ def open_target(target: TargetSettings) -> PostgresTarget:
     def connect() -> postgres.Connection:
         return postgres.connect(target, application_name=f"{target.application_name}-applier")
 
-    return PostgresTarget(connect)
+    return PostgresTarget(connect, target.session)
 
 
 def ask_identity(settings: Settings, name: str) -> SourceIdentity:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast
 
-from cdc.errors import Terminal, Usage
+from cdc.errors import Terminal, Transient, Usage
 from cdc.model import RawRecord, TopicPartition
 
 Client = Literal["kafka-python", "librdkafka"]
@@ -35,6 +35,17 @@ class KafkaConnection:
     ssl_keyfile: str | None = None
     ssl_password: str | None = field(default=None, repr=False)
     ssl_check_hostname: bool = True
+
+
+def unanswered(connection: KafkaConnection, why: str) -> Transient:
+    """The error for a cluster that gave no answer. Both libraries go on asking when an account or a certificate is
+    refused, and say so only in their own log."""
+    hint = "are the brokers up, and is kafka.bootstrap right?"
+    if "SASL" in connection.security_protocol:
+        hint += " Do they know the account (kafka.sasl)?"
+    if "SSL" in connection.security_protocol:
+        hint += " Is their certificate signed by the authority in kafka.tls, for this address?"
+    return Transient(f"Kafka does not answer: {why}", where=connection.bootstrap, hint=hint)
 
 
 def retention_seconds(setting: str) -> float:

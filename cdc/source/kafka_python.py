@@ -19,7 +19,15 @@ from kafka.structs import TopicPartition as KafkaPartition
 
 from cdc.errors import Terminal, Transient
 from cdc.model import RawRecord, TopicPartition
-from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range, retention_seconds
+from cdc.source.consumer import (
+    ConsumerOptions,
+    KafkaConnection,
+    Rebalance,
+    RebalanceLog,
+    lost_range,
+    retention_seconds,
+    unanswered,
+)
 
 T = TypeVar("T")
 CHUNK = 500
@@ -266,11 +274,7 @@ class KafkaPythonConsumer:
         return Terminal(f"Kafka refuses access: {type(error).__name__}", where=self._connection.bootstrap)
 
     def _transient(self, error: Exception) -> Transient:
-        return Transient(
-            f"Kafka does not answer: {type(error).__name__}",
-            where=self._connection.bootstrap,
-            hint="check that the brokers run and that the bootstrap address is right",
-        )
+        return unanswered(self._connection, type(error).__name__)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -17,7 +17,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.model import RawRecord, TopicPartition
-from cdc.source.consumer import ConsumerOptions, KafkaConnection, Rebalance, RebalanceLog, lost_range, retention_seconds
+from cdc.source.consumer import (
+    ConsumerOptions,
+    KafkaConnection,
+    Rebalance,
+    RebalanceLog,
+    lost_range,
+    retention_seconds,
+    unanswered,
+)
 
 T = TypeVar("T")
 CHUNK = 500
@@ -243,7 +251,7 @@ class LibrdkafkaConsumer:
             lambda: self._any_consumer().get_watermark_offsets(RdPartition(*partition), timeout=timeout)
         )
         if found is None:
-            raise Transient("Kafka does not answer in time", where=self._connection.bootstrap)
+            raise unanswered(self._connection, "not in time")
         return found
 
     def partitions(self, topics: Iterable[str]) -> dict[str, int]:
@@ -332,11 +340,7 @@ class LibrdkafkaConsumer:
             return Terminal(f"Kafka refuses access: {name}", where=where)
         if error.fatal():
             return Terminal(f"the Kafka client cannot go on: {name}", where=where, hint="start the worker again")
-        return Transient(
-            f"Kafka does not answer: {name}",
-            where=where,
-            hint="check that the brokers run and that the bootstrap address is right",
-        )
+        return unanswered(self._connection, name)
 
 
 class UnknownTopic(Transient):

@@ -14,9 +14,8 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition as KafkaPartition
 
-from cdc.errors import Transient
 from cdc.model import TopicPartition
-from cdc.source.consumer import KafkaConnection
+from cdc.source.consumer import KafkaConnection, unanswered
 
 _ONE_RECORD_BYTES = 64 * 1024
 """Fetched from each partition to see one record; a larger one still comes."""
@@ -85,4 +84,4 @@ def _asking(connection: KafkaConnection, timeout_s: float) -> Iterator[KafkaCons
         finally:
             consumer.close()
     except KafkaError as error:
-        raise Transient(f"Kafka does not answer: {type(error).__name__}", where=connection.bootstrap) from error
+        raise unanswered(connection, type(error).__name__) from error

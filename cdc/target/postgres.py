@@ -80,12 +80,16 @@ _END_STUCK_COPIES = (
 
 
 class PostgresTarget:
-    """A `Target`. `connect` opens a connection in autocommit mode (see `cdc.db.postgres`)."""
+    """A `Target`. `connect` opens a connection in autocommit mode (see `cdc.db.postgres`). `session`: server parameters
+    that differ from ours; a wrong one is `Terminal` when the target is opened."""
 
     capabilities = Capabilities(transactions=True, creates_tables=True)
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self, connect: Callable[[], psycopg.Connection[Any]], session: Mapping[str, str] | None = None
+    ) -> None:
         self._connect = connect
+        self._session = {**_SESSION, **(session or {})}
         self._connection: psycopg.Connection[Any] | None = None
         self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
@@ -96,7 +100,7 @@ class PostgresTarget:
             self._connection = self._connect()
             self.connection.execute(
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
-                (list(_SESSION), list(_SESSION.values())),
+                (list(self._session), list(self._session.values())),
             )
             self.connection.execute(_END_STUCK_COPIES)
             migrate(self.connection)
