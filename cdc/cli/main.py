@@ -13,6 +13,7 @@ from rich.console import Console
 from cdc.cli import demo, epoch, mapping, parked, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
+from cdc.cli.load import load_table
 from cdc.cli.rewind import rewind
 from cdc.cli.run import run
 from cdc.cli.status import status
@@ -26,6 +27,7 @@ app = App(
     help="Change-data-capture synchronization: Debezium's change streams in, mapped and guarded rows out.",
 )
 source.app.command(epoch.new, name="new-epoch")
+source.app.command(load_table, name="load")
 for command in (run, status, compare, rewind, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")

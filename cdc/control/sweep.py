@@ -1,4 +1,5 @@
-"""Settle a repeated snapshot: rows that it did not meet were deleted at the source while nobody captured it.
+"""Settle a repeated snapshot, or a load that was asked for (load.py): rows that it did not meet were deleted at the
+source while nobody captured it.
 
 When a sweep is due: the connector is past the snapshot (its committed offset has passed a place in the source's log
 that was taken after the snapshot was found), and the watermarks of all partitions have reached the ends that the topic
@@ -27,6 +28,7 @@ import structlog
 
 from cdc.control.caught_up import wait_captured
 from cdc.control.connect import Connect
+from cdc.control.load import loading
 from cdc.control.operate import opened, owner_of, partitions_of, table_of, topic_of, topics
 from cdc.db.source import connect_source
 from cdc.engine.build import open_target
@@ -131,6 +133,9 @@ def _ends(
         return snapshot.ends
     with closing(connect_source(settings.source(table.source_name))) as database, Connect(settings.connect) as connect:
         wait_captured(database, connect, table.source_name, deadline_s=deadline_s)
+        if loading(connect.offsets(table.source_name)):
+            hint = "wait until it is over, then sweep again"
+            raise Transient(f"connector {table.source_name} is still loading", where=snapshot.topic, hint=hint)
     with topics(settings, pipeline) as consumer:
         partitions = partitions_of(consumer, [snapshot.topic])
         starts, found = consumer.starts(partitions), consumer.ends(partitions)

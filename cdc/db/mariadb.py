@@ -172,18 +172,33 @@ def current_position(connection: Connection) -> LogPosition:
 def mark(connection: Connection, signal_table: str) -> None:
     """Let the binlog go on after this moment: a signal that makes the connector write one line to its log, and its
     removal. `signal_table`: database.table, as `signal.data.collection` has it."""
-    table = quote(*signal_table.split("."))
     name = str(uuid.uuid4())
+    signal(connection, signal_table, name, "log", _MARK)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {quote(*signal_table.split('.'))} WHERE id = %s", (name,))  # noqa: S608  quoted
+
+
+def signal(connection: Connection, signal_table: str, name: str, kind: str, data: str) -> None:
+    """One line in a connector's signal table. Raises `Terminal` when this account may not write there."""
+    table = quote(*signal_table.split("."))
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"INSERT INTO {table} (id, type, data) VALUES (%s, 'log', %s)", (name, _MARK))  # noqa: S608
-            cursor.execute(f"DELETE FROM {table} WHERE id = %s", (name,))  # noqa: S608  quoted above
+            cursor.execute(f"INSERT INTO {table} (id, type, data) VALUES (%s, %s, %s)", (name, kind, data))  # noqa: S608
     except pymysql.OperationalError as error:
         if error.args[0] != ER.TABLEACCESS_DENIED_ERROR:
             raise
         raise Terminal(
             f"cannot write to {signal_table}", where=_where(connection), hint=f"GRANT INSERT, DELETE ON {table} TO …"
         ) from error
+
+
+def signals(connection: Connection, signal_table: str, kind: str) -> int:
+    """How many lines of this kind the signal table holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {quote(*signal_table.split('.'))} WHERE type = %s", (kind,))  # noqa: S608
+        row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _binlog(connection: Connection) -> tuple[str, int]:

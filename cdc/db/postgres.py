@@ -178,6 +178,25 @@ def mark(connection: Connection) -> None:
     connection.execute("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'cdc', 'mark') END")
 
 
+def signal(connection: Connection, signal_table: str, name: str, kind: str, data: str) -> None:
+    """One line in a connector's signal table (schema.table). Raises `Terminal` when this role may not write there."""
+    table = sql.Identifier(*signal_table.split("."))
+    statement = sql.SQL("INSERT INTO {} (id, type, data) VALUES (%s, %s, %s)").format(table)
+    try:
+        connection.execute(statement, (name, kind, data))
+    except psycopg.errors.InsufficientPrivilege as error:
+        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.as_string(connection)} TO {connection.info.user}"
+        raise Terminal(f"cannot write to {signal_table}", where=signal_table, hint=grant) from error
+
+
+def signals(connection: Connection, signal_table: str, kind: str) -> int:
+    """How many lines of this kind the signal table holds."""
+    table = sql.Identifier(*signal_table.split("."))
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {} WHERE type = %s").format(table), (kind,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def slot(connection: Connection, name: str) -> Slot | None:
     """The logical slot of this name on the whole server, whichever database it belongs to."""
     row = connection.execute(

@@ -29,6 +29,13 @@ class SourceDatabase(Protocol):
         MariaDB does that through the connector's signal table and does nothing without one; PostgreSQL needs none.
         """
 
+    def signal(self, signal_table: str, name: str, kind: str, data: str) -> None:
+        """Ask the connector for something through its signal table; `name` is the request's. `Terminal` when this
+        account may not write there."""
+
+    def signals(self, signal_table: str, kind: str) -> int:
+        """How many lines of this kind the signal table holds."""
+
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         """Tables of PostgreSQL schemas or MariaDB databases."""
 
@@ -67,6 +74,14 @@ class PostgresSource:
         with _readable(self.settings.where):
             postgres.mark(self.connection)
 
+    def signal(self, signal_table: str, name: str, kind: str, data: str) -> None:
+        with _readable(self.settings.where):
+            postgres.signal(self.connection, signal_table, name, kind, data)
+
+    def signals(self, signal_table: str, kind: str) -> int:
+        with _readable(self.settings.where):
+            return postgres.signals(self.connection, signal_table, kind)
+
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         with _readable(self.settings.where):
             return postgres.catalog(self.connection, namespaces, tables)
@@ -96,6 +111,14 @@ class MariadbSource:
         if signal_table is not None:
             with _readable(self.settings.where):
                 mariadb.mark(self.connection, signal_table)
+
+    def signal(self, signal_table: str, name: str, kind: str, data: str) -> None:
+        with _readable(self.settings.where):
+            mariadb.signal(self.connection, signal_table, name, kind, data)
+
+    def signals(self, signal_table: str, kind: str) -> int:
+        with _readable(self.settings.where):
+            return mariadb.signals(self.connection, signal_table, kind)
 
     def catalog(self, namespaces: Sequence[str], tables: Sequence[str] | None = None) -> tuple[CatalogTable, ...]:
         with _readable(self.settings.where):

@@ -122,8 +122,8 @@ class Partitions:
                     f"the topic was created again: the watermark {mark.next} belongs to the topic with id"
                     f" {mark.topic_id}, this one is {ids[mark.partition.topic]}",
                     where=f"{mark.partition.topic}:{mark.partition.partition}",
-                    hint="changes between the two are lost: `cdc rewind --to-earliest` on this topic, then re-load its"
-                    " table at the source (snapshot signal) and sweep",
+                    hint="changes between the two are lost: `cdc rewind --to-earliest` on this topic, then"
+                    " `cdc source load` its table and `cdc sweep`",
                 )
 
     def _register(self, topics: list[str], ids: Mapping[str, str]) -> None:
@@ -153,10 +153,10 @@ def _check_range(mark: Watermark, start: int, end: int) -> None:
         raise Terminal(
             f"offsets {mark.next} to {start - 1} are gone from the topic: its retention passed the watermark",
             where=where,
-            hint="re-load the table at the source (snapshot signal), `cdc rewind --to-earliest` on this topic, sweep",
+            hint="`cdc rewind --to-earliest` on this topic, then `cdc source load` its table, `cdc sweep`",
         )
     raise Terminal(
         f"the watermark {mark.next} lies behind the topic's end {end}: the topic lost records or was created again",
         where=where,
-        hint="check the broker; then `cdc rewind --to-earliest` on this topic and re-load its table at the source",
+        hint="check the broker; then `cdc rewind --to-earliest` on this topic and `cdc source load` its table",
     )

@@ -216,4 +216,8 @@ def lost_range(partition: TopicPartition, wanted: int, start: int, end: int) -> 
         what = f"offsets {wanted} to {start - 1} are gone from the topic: its retention passed them"
     else:
         what = f"offset {wanted} lies behind the topic's end {end}: the topic was emptied or created again"
-    return Terminal(what, where=where, hint="re-load the topic's table, then go on at the topic's start")
+    return Terminal(
+        what,
+        where=where,
+        hint="`cdc rewind --to-earliest` on this topic, then `cdc source load` its table, `cdc sweep`",
+    )
