@@ -15,8 +15,9 @@ from rich.text import Text
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Output
+from cdc.control.connector_states import ConnectorState
 from cdc.control.run import find_pipelines
-from cdc.control.status import ConnectorState, PipelineStatus, Status
+from cdc.control.status import PipelineStatus, Status
 from cdc.control.status import status as look
 from cdc.errors import Usage
 from cdc.settings import DEFAULT_PATH, load

@@ -10,6 +10,9 @@ The capturing side:
     findings.py       what a check found: what, why, and the text that mends it
     fitness.py        tables and servers that cannot be captured as they are, with the SQL that helps
     sources.py        the sources as they stand; all checks at once
+    connector_states.py   the same in a word each, for status
+    feeds.py          whether anything feeds a mapping
+    load.py           read a table again while changes go on
     caught_up.py      "everything up to now has arrived"
 
 Pipelines:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cdc.control.connect import ANSWERS_WITHIN_S, Connect, ConnectorStatus
+from cdc.control.connector_states import ConnectorState, connector_states
 from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
 from cdc.engine.build import kafka_connection
 from cdc.errors import CdcError
@@ -135,16 +135,6 @@ class PipelineStatus:
 
 
 @dataclass(frozen=True)
-class ConnectorState:
-    """The connector of one source: the worst state of it and its tasks, 'absent', or 'unknown'."""
-
-    source: str
-    state: str
-    tasks: tuple[str, ...]
-    problem: str
-
-
-@dataclass(frozen=True)
 class Status:
     pipelines: tuple[PipelineStatus, ...]
     sources: tuple[ConnectorState, ...]
@@ -182,7 +172,7 @@ def status(
         except CdcError as error:
             unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
-    sources, problem = _connectors(settings, names)
+    sources, problem = connector_states(settings, names)
     unreachable += [problem] if problem else []
     found = tuple(
         _pipeline(settings, pipeline, *each, offsets, now_us())
@@ -396,27 +386,3 @@ def _snapshot(pipeline: Pipeline, found: OpenSnapshot) -> SnapshotStatus:
     table = found.mapping.partition("/")[2]
     command = f"cdc sweep {pipeline.name} {table} --execute --reason …"
     return SnapshotStatus(found.mapping, found.found_at.isoformat(timespec="seconds"), command)
-
-
-def _connectors(settings: Settings, names: Sequence[str]) -> tuple[tuple[ConnectorState, ...], str]:
-    try:
-        with Connect(settings.connect, retry_for_s=ANSWERS_WITHIN_S) as connect:
-            known = connect.statuses()
-    except CdcError as error:
-        unknown = tuple(ConnectorState(name, "unknown", (), "") for name in names)
-        return unknown, f"Kafka Connect: {error.what}"
-    return tuple(connector_state(name, known.get(name)) for name in names), ""
-
-
-def connector_state(source: str, found: ConnectorStatus | None) -> ConnectorState:
-    """A failed task fails the connector, whatever the connector says of itself."""
-    if found is None:
-        return ConnectorState(
-            source, "absent", (), f"not registered: cdc source register {source} --execute --reason …"
-        )
-    problem = found.problem or ""
-    if not problem and found.state == "RUNNING" and not found.tasks:
-        problem = f"connector {source} has no task: it captures nothing"
-    elif not problem and found.state in ("PAUSED", "STOPPED"):
-        problem = f"connector {source} is {found.state}: it captures nothing"
-    return ConnectorState(source, found.state, tuple(task.state for task in found.tasks), problem)

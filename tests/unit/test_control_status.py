@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.control.connect import ConnectorStatus, Part
+from cdc.control.connector_states import connector_state
 from cdc.control.status import (
     Offsets,
     PartitionStatus,
@@ -12,7 +13,6 @@ from cdc.control.status import (
     State,
     TopicStatus,
     WorkerStatus,
-    connector_state,
     partition_status,
     state_of,
 )
