@@ -18,11 +18,17 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Column, Table
 
 from cdc.errors import Usage
+from cdc.settings import STACK_HOME_VARIABLE
 from cdc.stack import PARTS, PartName, PartStatus, Stack
 
 app = App(name="stack", help="Start and stop the local real stack: Kafka, Connect with Debezium, PostgreSQL, MariaDB.")
 
-Home = Annotated[Path, Parameter(name=["--home"], help="The folder of the stack: data, logs, ports and passwords.")]
+Home = Annotated[
+    Path,
+    Parameter(
+        name=["--home"], help="The folder of the stack: data, logs, ports and passwords.", env_var=STACK_HOME_VARIABLE
+    ),
+]
 Only = Annotated[str | None, Parameter(name=["--only"], help=f"Only these parts, with commas: {','.join(PARTS)}.")]
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")]
 
@@ -50,6 +56,8 @@ def up(
 @app.command
 def down(*, home: Home = _DEFAULT_HOME, only: Only = None) -> None:
     """Stop what runs, and nothing that this stack did not start. The data stays."""
+    if not home.exists():
+        raise Usage("there is no stack", where=str(home), hint="--home FOLDER, or CDC_STACK_HOME, names another one")
     with _shown() as progress:
         stopped = Stack(home).down(_parts(only), progress=progress)
     if not stopped:

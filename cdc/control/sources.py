@@ -20,7 +20,8 @@ from cdc.settings import Settings, SourceSettings
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """One source now. `state`: 'absent' when there is no such connector, 'FAILED' when it or a task has failed.
+    """One source now. `state`: 'absent' when there is no such connector, 'unknown' when Connect does not
+    answer, 'FAILED' when it or a task has failed.
 
     `behind_bytes`: log between the connector's committed offset and the end of the database's log, None when either is
     not known; that includes log of other databases of the server. `slot`: PostgreSQL's, and what it costs. `problem`:
@@ -48,10 +49,12 @@ class SourceStatus:
 
 
 def statuses(settings: Settings, connect: Connect, names: Sequence[str] = ()) -> list[SourceStatus]:
-    """The named sources (all). Raises only when Kafka Connect can't be reached; a database that can't be is a problem
-    of its source."""
+    """The named sources (all). What can't be reached, Kafka Connect or a database, is a problem of its sources."""
     asked = [settings.source(name) for name in names or settings.sources]
-    known = connect.statuses()
+    try:
+        known = connect.statuses()
+    except CdcError as error:
+        return [replace(_status(source, connect, None), state="unknown", problem=error.what) for source in asked]
     return [_status(source, connect, known.get(source.name)) for source in asked]
 
 

@@ -83,7 +83,9 @@ class Crm:
             tickets=[key for (key,) in self._all('SELECT ticket_no FROM tickets ORDER BY ticket_no COLLATE "C"')],
             next_customer=self._one("SELECT coalesce(max(id), 0) + 1 FROM customers"),
             next_contact=self._one("SELECT coalesce(max(id), 0) + 1 FROM contacts"),
-            next_ticket=self._one("SELECT coalesce(max(split_part(ticket_no, '-', 2)::int), 0) + 1 FROM tickets"),
+            next_ticket=self._one(  # somebody may have added tickets with numbers of another shape
+                "SELECT coalesce(max(substring(ticket_no FROM '^T-([0-9]{1,9})$')::int), 0) + 1 FROM tickets"
+            ),
             now=self._one(
                 "SELECT (SELECT max(updated_at) FROM customers HAVING max(updated_at) > '2026-01-05')"
                 " AT TIME ZONE 'UTC'"
