@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.control.goal import Goal
 from cdc.control.run import check_fed, find_pipelines, keep_swept, worker_specs
 from cdc.engine.logs import configure_logs
+from cdc.engine.meter import Profile
 from cdc.engine.supervisor import Supervisor
 from cdc.settings import load
 
@@ -24,6 +27,9 @@ def run(
         bool, Parameter(help="Stop when everything committed at the sources by now is in the targets.")
     ] = False,
     deadline: Annotated[float, Parameter(help="Seconds after which --until-caught-up gives up.")] = 3600.0,
+    profile: Annotated[
+        bool, Parameter(help="At the end, print where the workers' time went, by stage.", negative="")
+    ] = False,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="How much is said.")] = "info",
     mappings: Mappings = Path("mappings"),
     connections: Connections = Path("connect-configs/connections.yaml"),
@@ -39,4 +45,25 @@ def run(
     specs = worker_specs(settings, found, workers, connections, log_level)
     keep_swept(settings, found)
     goal = Goal(settings, found, deadline).reached if until_caught_up else None
-    sys.exit(Supervisor(specs, goal).run())
+    supervisor = Supervisor(specs, goal)
+    try:
+        code = supervisor.run()
+    finally:
+        if profile:
+            print_profiles(supervisor.profiles)
+    sys.exit(code)
+
+
+def print_profiles(found: Iterable[Profile]) -> None:
+    """Shares of each worker's life: the reading thread's stages, the rest of it (idle, reports, rebalances), and beside
+    them the share in which the writing thread had a batch."""
+    found = list(found)
+    stages = sorted({name for each in found for name in each.stages})
+    table = shown.table("pipeline", "worker", "seconds", "rows", "rows/s", *stages, "rest", "(writing)")
+    for each in found:
+        seconds = max(each.seconds, 0.001)
+        rest = max(0.0, seconds - sum(each.stages.values()))
+        parts = [*(each.stages.get(name, 0.0) for name in stages), rest, each.writing_s]
+        numbers = (f"{each.seconds:,.1f}", f"{each.rows:,}", f"{each.rows / seconds:,.0f}")
+        table.add_row(each.pipeline, each.worker, *numbers, *(f"{part / seconds:.0%}" for part in parts))
+    shown.console().print(table)

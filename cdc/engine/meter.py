@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from cdc.engine.writer import Written
 from cdc.model import Outcome, TopicPartition
 
 WINDOW_SECONDS = 60.0
 LATENCIES_KEPT = 10_000
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of one worker's life went. `seconds`: its whole life; `stages`: seconds of the reading thread by
+    stage; `writing_s`: seconds in which the writing thread had a batch, which overlaps the stages."""
+
+    pipeline: str
+    worker: str
+    seconds: float
+    rows: int
+    stages: dict[str, float]
+    writing_s: float
 
 
 class Meter:
@@ -23,6 +37,9 @@ class Meter:
         self._rows: deque[tuple[float, int]] = deque()
         self._late: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
         self._stages: dict[str, float] = defaultdict(float)
+        self._totals: dict[str, float] = defaultdict(float)
+        self._all_rows = 0
+        self._writing_s = 0.0
         self._reached: dict[TopicPartition, int] = {}
 
     @contextmanager
@@ -43,6 +60,8 @@ class Meter:
             if outcome in (Outcome.APPLIED, Outcome.SUPERSEDED)
         )
         self._rows.append((now, rows))
+        self._all_rows += rows
+        self._writing_s += written.seconds
         for move in written.batch.moves:
             if move.next is None or move.next <= self._reached.get(move.partition, -1):
                 continue  # played again after a rewind: its age says nothing of how late we are
@@ -72,5 +91,13 @@ class Meter:
         """The share of time in each stage since the last call."""
         total = sum(self._stages.values())
         shares = {name: round(seconds / total, 3) for name, seconds in self._stages.items()} if total else {}
+        for name, seconds in self._stages.items():
+            self._totals[name] += seconds
         self._stages.clear()
         return shares
+
+    def profile(self, pipeline: str, worker: str) -> Profile:
+        """Everything since the meter began; ends the present span of `shares`."""
+        self.shares()
+        seconds = self._clock() - self._began
+        return Profile(pipeline, worker, seconds, self._all_rows, dict(self._totals), self._writing_s)

@@ -13,14 +13,18 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import structlog
 
 from cdc.engine.build import WorkerSpec, parts
 from cdc.engine.logs import configure_logs
+from cdc.engine.meter import Profile
 from cdc.engine.worker import Worker
 from cdc.errors import CdcError, Transient
 
@@ -29,6 +33,7 @@ _log = structlog.get_logger(__name__)
 TEMPORARY, NEEDS_A_PERSON = 75, 1
 RESTARTS_WITHOUT_PROGRESS = 10
 """How often a worker that lived less than `PROGRESS_SECONDS` each time is started again before a person must look."""
+PROFILES_KEPT = 1000
 PROGRESS_SECONDS = 60.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 STOP_SECONDS = 60.0
@@ -41,6 +46,7 @@ class _Slot:
 
     spec: WorkerSpec
     process: BaseProcess | None = None
+    last_words: Connection | None = None
     began: float = 0.0
     failures: int = 0
     not_before: float = 0.0
@@ -63,6 +69,8 @@ class Supervisor:
         self._sleep = sleep
         self._signals = 0
         self._context = multiprocessing.get_context("spawn")
+        self.profiles: deque[Profile] = deque(maxlen=PROFILES_KEPT)
+        """Where the time of the workers that have ended by themselves went."""
 
     def run(self) -> int:
         """The exit code: 0 stopped or caught up, 1 a pipeline needs a person."""
@@ -80,6 +88,16 @@ class Supervisor:
             self._stop_all()
         return code
 
+    def _hear(self, slot: _Slot) -> None:
+        """What an ended process said last; one that was killed said nothing."""
+        if slot.last_words is None:
+            return
+        with suppress(EOFError, OSError):
+            if slot.last_words.poll():
+                self.profiles.append(slot.last_words.recv())
+        slot.last_words.close()
+        slot.last_words = None
+
     def _tend(self, slot: _Slot) -> int:
         if slot.ended:
             return 0
@@ -91,6 +109,7 @@ class Supervisor:
         if status is None:
             return 0
         slot.process = None
+        self._hear(slot)
         if status == 0:
             slot.ended = True
             return 0
@@ -100,8 +119,11 @@ class Supervisor:
         return self._again(slot, status)
 
     def _start(self, slot: _Slot) -> None:
-        slot.process = self._context.Process(target=work, args=(slot.spec, os.getpid()))
+        # A pipe for each: a queue would be shared, and a killed worker could leave it locked.
+        slot.last_words, theirs = self._context.Pipe(duplex=False)
+        slot.process = self._context.Process(target=work, args=(slot.spec, os.getpid(), theirs))
         slot.process.start()
+        theirs.close()
         slot.began = self._clock()
 
     def _again(self, slot: _Slot, status: int) -> int:
@@ -142,10 +164,12 @@ class Supervisor:
             if process.exitcode is None:
                 process.kill()
                 process.join()
+        for slot in self._slots:
+            self._hear(slot)
 
 
-def work(spec: WorkerSpec, parent: int) -> None:
-    """The body of a worker process."""
+def work(spec: WorkerSpec, parent: int, last_words: Connection) -> None:
+    """The body of a worker process; its last words are where its time went."""
     os.environ.update(spec.environment)
     configure_logs(spec.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
@@ -162,7 +186,10 @@ def work(spec: WorkerSpec, parent: int) -> None:
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
     try:
-        worker.run()
+        try:
+            worker.run()
+        finally:
+            last_words.send(worker.profile())
     except Transient as error:
         _log.error("the worker gives up for now", error=error.what, where=error.where, hint=error.hint)
         sys.exit(TEMPORARY)

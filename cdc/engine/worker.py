@@ -22,7 +22,7 @@ from cdc.engine.apply import Batch
 from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
-from cdc.engine.meter import Meter
+from cdc.engine.meter import Meter, Profile
 from cdc.engine.oracle import HEALING
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
@@ -106,6 +106,10 @@ class Worker:
             raise
         finally:
             self._close(state, problem)
+
+    def profile(self) -> Profile:
+        """Where its time went, so far."""
+        return self._meter.profile(self.pipeline.name, self.name)
 
     def begin(self) -> None:
         """Connect, make sure that the sources are the known ones, join the group."""

@@ -7,6 +7,7 @@ reconnecting, the stored watermarks say whether the batch is in, and only a batc
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -30,10 +31,11 @@ RETRY_SECONDS = 60.0
 
 @dataclass
 class Written:
-    """What one job of the writer did, and how long the target took (seconds)."""
+    """What one job of the writer did, and how long it took (seconds)."""
 
     batch: Batch
     applied: Applied = field(default_factory=Applied)
+    seconds: float = 0.0
 
 
 class Writer:
@@ -106,7 +108,14 @@ class Writer:
     def _start(self, job: Callable[[], Written]) -> None:
         assert self._job is None
         self.finished.clear()
-        self._job = self._pool.submit(job)
+
+        def timed() -> Written:
+            began = time.monotonic()
+            done = job()
+            done.seconds = time.monotonic() - began
+            return done
+
+        self._job = self._pool.submit(timed)
         self._job.add_done_callback(lambda _: self.finished.set())
 
     def _write(self, batch: Batch, remap: Remap, guard: Guard) -> Written:

@@ -89,3 +89,16 @@ def test_what_is_played_again_does_not_count_as_late(meter: Meter, clock: Clock)
     meter.wrote(written(clock.now_us() - 5_000, 1_000_001, applied=1))
     meter.wrote(written(clock.now_us() - 3_600_000_000, 500, applied=1))
     assert meter.latency_ms() == {"p50": 5.0, "p99": 5.0}
+
+
+def test_a_profile_is_of_the_whole_life(meter: Meter, clock: Clock) -> None:
+    for _ in range(2):
+        with meter.stage("decoding"):
+            clock.now += 2
+        meter.shares()
+    clock.now += 6
+    done = written(applied=3, parked=1)
+    done.seconds = 5.0
+    meter.wrote(done)
+    found = meter.profile("crm", "host:1")
+    assert (found.seconds, found.rows, found.stages, found.writing_s) == (10.0, 3, {"decoding": 4.0}, 5.0)

@@ -6,12 +6,14 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdc.engine.build import WorkerSpec
+from cdc.engine.meter import Profile
 from cdc.engine.supervisor import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -64,11 +66,17 @@ class World:
     def __init__(self, **lives: list[tuple[int | str | None, float]]) -> None:
         self.now, self.lives, self.log = 0.0, lives, list[tuple[float, str]]()
         self.at: dict[float, Callable[[], None]] = {}
+        self.profiled: dict[str, Profile] = {}  # last words of workers
         self.specs = [WorkerSpec(Path(name.split("_")[0]), Path("connections.yaml"), "?") for name in lives]
         self._names = {id(spec): name for spec, name in zip(self.specs, lives, strict=True)}
 
-    def Process(self, target: Any, args: tuple[WorkerSpec, int]) -> FakeProcess:
+    def Pipe(self, duplex: bool) -> tuple[Connection, Connection]:
+        return multiprocessing.Pipe(duplex)
+
+    def Process(self, target: Any, args: tuple[WorkerSpec, int, Connection]) -> FakeProcess:
         name = self._names[id(args[0])]
+        if name in self.profiled:
+            args[2].send(self.profiled[name])
         left = self.lives[name]
         status, lives = left.pop(0) if len(left) > 1 else left[0]
         return FakeProcess(self, name, status, lives)
@@ -165,3 +173,13 @@ def test_a_second_signal_kills(monkeypatch: pytest.MonkeyPatch) -> None:
     world.at[2.0] = twice
     run(monkeypatch, world)
     assert (world.log[1][1], world.now) == ("kill a_1", 2.0)
+
+
+def test_last_words_of_workers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that ended by themselves and those that were stopped; one that was killed said nothing."""
+    world = World(a=[(0, 5.0)], b=[(RUNS, 0.0)], c=[(-9, 1.0), (0, 1.0)])
+    world.profiled = {name: Profile(name, "host:1", 1.0, 2, {}, 0.5) for name in "ab"}
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: world)
+    supervisor = Supervisor(world.specs, lambda: world.now > 20, world.clock, world.sleep)
+    assert supervisor.run() == 0
+    assert [each.pipeline for each in supervisor.profiles] == ["a", "b"]
