@@ -55,15 +55,21 @@ def run(
 
 
 def print_profiles(found: Iterable[Profile]) -> None:
-    """Shares of each worker's life: the reading thread's stages, the rest of it (idle, reports, rebalances), and beside
-    them the share in which the writing thread had a batch."""
-    found = list(found)
-    stages = sorted({name for each in found for name in each.stages})
-    table = shown.table("pipeline", "worker", "seconds", "rows", "rows/s", *stages, "rest", "(writing)")
-    for each in found:
-        seconds = max(each.seconds, 0.001)
-        rest = max(0.0, seconds - sum(each.stages.values()))
-        parts = [*(each.stages.get(name, 0.0) for name in stages), rest, each.writing_s]
-        numbers = (f"{each.seconds:,.1f}", f"{each.rows:,}", f"{each.rows / seconds:,.0f}")
-        table.add_row(each.pipeline, each.worker, *numbers, *(f"{part / seconds:.0%}" for part in parts))
+    """A column a worker: shares of its life that the reading thread spent in each stage and in the rest (idle, reports,
+    rebalances); beside them the share in which the writing thread had a batch."""
+    profiles = list(found)
+    stages = sorted({name for each in profiles for name in each.stages})
+    names = [f"{each.pipeline} {each.worker.rpartition(':')[2]}" for each in profiles]
+    table = shown.table("", *names, right=names)
+    table.add_row("seconds", *(f"{each.seconds:,.1f}" for each in profiles))
+    table.add_row("rows", *(f"{each.rows:,}" for each in profiles))
+    table.add_row("rows/s", *(f"{each.rows / max(each.seconds, 0.001):,.0f}" for each in profiles))
+    for stage in stages:
+        table.add_row(stage, *(_share(each.stages.get(stage, 0.0), each) for each in profiles))
+    table.add_row("rest", *(_share(each.seconds - sum(each.stages.values()), each) for each in profiles))
+    table.add_row("(writing, meanwhile)", *(_share(each.writing_s, each) for each in profiles))
     shown.console().print(table)
+
+
+def _share(seconds: float, of: Profile) -> str:
+    return f"{max(0.0, seconds) / max(of.seconds, 0.001):.0%}"
