@@ -70,7 +70,9 @@ def _rendered(found: Status, by_partition: bool) -> RenderableType:
         parts.append(Text(line, style="red"))
     for pipeline in found.pipelines:
         for snapshot in pipeline.snapshots:
-            parts.append(Text(f"{snapshot.mapping}: a snapshot came again ({snapshot.found_at}): {snapshot.command}"))
+            parts.append(
+                Text(f"{snapshot.mapping}: its table was read again ({snapshot.found_at}): {snapshot.command}")
+            )
     return Group(*parts)
 
 

@@ -55,7 +55,7 @@ def _print(done: Sweep) -> None:
     if not done.snapshots:
         console.print(f"{done.mapping}: no repeated snapshot is open, there is nothing to sweep")
         return
-    console.print(f"{done.mapping}: snapshot of {done.topic} found again at {', '.join(done.snapshots)}")
+    console.print(f"{done.mapping}: {done.topic} was read again, found or asked for at {', '.join(done.snapshots)}")
     console.print(f"{done.rows:,} rows {'are gone' if done.executed else 'would go'}")
     for key in done.examples:
         console.print(f"  key {key}")
