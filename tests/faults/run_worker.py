@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
 
 from cdc.engine.build import WorkerSpec
@@ -19,7 +20,9 @@ def main() -> None:
     spec = WorkerSpec(
         mapping_file=Path(told.pop("mapping_file")), connections_file=Path(told.pop("connections_file")), **told
     )
-    work(spec, os.getppid())
+    ours, theirs = Pipe(duplex=False)  # nobody listens to its last words, but they must have a place to go
+    with ours, theirs:
+        work(spec, os.getppid(), theirs)
 
 
 if __name__ == "__main__":
