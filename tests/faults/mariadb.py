@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +61,11 @@ class MariadbSource(Source):
 
 
 @contextmanager
-def captured_mariadb(stack: Stack, name: str, folder: Path) -> Iterator[MariadbSource]:
-    """A registered source without rows; connector and topics go at the end."""
+def captured_mariadb(stack: Stack, name: str, folder: Path, **settings: str) -> Iterator[MariadbSource]:
+    """A registered source without rows; connector and topics go at the end. `settings` change the connector's (`__` for
+    a dot)."""
     with new_mariadb_database(stack.endpoints.mariadb) as database:
-        made = _unregistered(stack, database, name, folder)
+        made = _unregistered(stack, database, name, folder, settings)
         made.run(*_TABLES)
         made.register()
         try:
@@ -79,7 +80,9 @@ def captured_mariadb(stack: Stack, name: str, folder: Path) -> Iterator[MariadbS
                 client.close()
 
 
-def _unregistered(stack: Stack, database: Database, name: str, folder: Path) -> MariadbSource:
+def _unregistered(
+    stack: Stack, database: Database, name: str, folder: Path, settings: Mapping[str, str]
+) -> MariadbSource:
     config = json.loads(SHIPPED.read_text(encoding="utf-8"))
     config |= {
         "database.server.id": str(200_000 + int.from_bytes(os.urandom(2))),
@@ -89,6 +92,7 @@ def _unregistered(stack: Stack, database: Database, name: str, folder: Path) -> 
         "schema.history.internal.kafka.topic": f"schema-history.{name}",
         "topic.creation.default.partitions": "2",
     }
+    config |= {key.replace("__", "."): value for key, value in settings.items()}
     text = json.dumps(config).replace("${stack:secrets}", str(stack.endpoints.secrets_file))
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
     connections = folder / f"{name}.source.yaml"
