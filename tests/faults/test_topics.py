@@ -75,7 +75,7 @@ def test_retention_passed_the_watermark(forger: Forger, pipelines: Maker) -> Non
     line = refused(pipeline, pipeline.start())
     assert "offsets 5 to 11 are gone" in line["error"]
     assert line["where"] == f"{forger.topic}:0"
-    assert "re-load" in line["hint"]
+    assert "cdc source load" in line["hint"]
 
 
 def test_a_topic_that_lost_its_end(forger: Forger, pipelines: Maker) -> None:
