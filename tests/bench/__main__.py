@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import sys
 from pathlib import Path
 
 from cyclopts import App
 from rich.console import Console
 
-from tests.bench.contenders import APPLIER, SINK, Contender, contenders
-from tests.bench.latency import Pulse
-from tests.bench.report import Results, latency_table, plot, table
-from tests.bench.workloads import Workload, workloads
+from tests.bench.contenders import contenders
+from tests.bench.report import tables
+from tests.bench.results import Results, keep_search
+from tests.bench.search import search, search_table
+from tests.bench.session import Session
+from tests.bench.workloads import growth, workloads
 from tests.bench.world import World, new_world
 
 app = App(help="How fast the applier is, beside Debezium's JDBC sink and the database's own limit.")
-_console = Console(width=120)
+_console = Console(width=140, highlight=False)
 _HERE = Path(__file__).parent
 
 
@@ -24,62 +26,50 @@ _HERE = Path(__file__).parent
 def main(
     *,
     quick: bool = False,
+    durable: bool = False,
+    search_sink: bool = False,
     rows: int | None = None,
+    backlog: int = 1_000_000,
     rounds: int = 3,
     workload: list[str] | None = None,
     contender: list[str] | None = None,
     out: Path | None = None,
-) -> None:
-    """Run workloads by contenders, in rounds that take turns.
+) -> int:
+    """Run workloads by contenders, in rounds that take turns. Exits 1 when something failed; the rest is kept.
 
-    quick: the main workload only, in under five minutes; the last line is one JSON object. rows: of a workload (100,000
-    when quick, else 300,000). workload, contender: only these. out: folder for results.json and results.svg.
+    quick: the main workload only, in under five minutes; the last line is one JSON object. durable: databases wait for
+    their disk. search_sink: only try settings of the JDBC sink. rows: of a workload (100,000 when quick or searching,
+    else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog, startup),
+    contender: only these. out: folder for results.json and results.svg, written after each workload.
     """
-    chosen = [each for each in workloads(rows or (100_000 if quick else 300_000)) if _is_wanted(each.name, workload)]
-    if quick and not workload:
-        chosen = [each for each in chosen if each.name == "snapshot"]
-    others = [each for each in contenders(quick=quick) if _is_wanted(each.name, contender)]
-    results = Results()
-    with new_world() as world:
-        for each in chosen:
-            _run(world, each, others, 1 if quick else rounds, results)
-        if not workload or "latency" in workload:
-            _latency(world, (1000,) if quick else (100, 1000, 2000), 10.0 if quick else 20.0, results)
-    _console.print(table(results), latency_table(results), soft_wrap=True)
-    if out is not None or not quick:
-        folder = out or _HERE
-        (folder / "results.json").write_text(json.dumps(results.to_dict(), indent=1) + "\n", encoding="utf-8")
-        (folder / "results.svg").write_text(plot(results), encoding="utf-8")
+    folder = out or (None if quick else _HERE)
+    chosen = workload or (["snapshot", "latency"] if quick else [])
+    size = rows or (100_000 if quick or search_sink else 200_000)
+    results = Results(durable=durable)
+    with new_world(durable=durable) as world:
+        if search_sink:
+            return _search(world, size, rounds, folder or _HERE)
+        others = [each for each in contenders(quick=quick) if not contender or each.name in contender]
+        session = Session(world, results, _console, folder, others, rounds=1 if quick else rounds)
+        found = [each for each in workloads(size) if not chosen or each.name in chosen]
+        session.workloads([*found, *(growth(size // 2) if not chosen or "growth" in chosen else ())])
+        if not chosen or "startup" in chosen:
+            session.startups()
+        if not chosen or "latency" in chosen:
+            session.latencies(quick=quick)
+        if not chosen or "backlog" in chosen:
+            session.backlog(backlog)
+    _console.print(*tables(results))
     print(json.dumps(results.summary()))  # noqa: T201
+    return 1 if results.failures else 0
 
 
-def _is_wanted(name: str, chosen: list[str] | None) -> bool:
-    return not chosen or name in chosen
-
-
-def _run(world: World, workload: Workload, others: list[Contender], rounds: int, results: Results) -> None:
-    source = world.source_of(workload)
-    results.records[workload.name], results.record_bytes[workload.name] = source.records, source.record_bytes
-    _console.print(f"{workload.name}: {workload.what}; {source.records:,} records of {source.record_bytes:,} bytes")
-    for number in range(rounds):
-        for contender in others:
-            if not contender.takes(workload) or (contender.slow and number):
-                continue
-            with world.target() as target:
-                for name in filter(None, (workload.name, workload.again)):
-                    turn = replace(workload, name=name, existing=name == workload.again)
-                    measured = contender.run(world, source, turn, target)
-                    results.add(name, contender.name, measured)
-                    _console.print(f"  {contender.name:28} {name:12} {measured.rows_per_s:>9,.0f} rows/s")
-
-
-def _latency(world: World, rates: tuple[int, ...], seconds: float, results: Results) -> None:
-    pulse = Pulse(world)
-    for rate in rates:
-        for name, measure in ((APPLIER, pulse.applier), (SINK, pulse.sink)):
-            results.latencies[name, rate] = found = measure(rate, seconds)
-            _console.print(f"  {name:28} at {rate} tx/s: {found.commit_ms} ms from commit")
+def _search(world: World, rows: int, rounds: int, folder: Path) -> int:
+    for tried in search(world, rows, rounds):
+        keep_search(folder / "results.json", [each.to_dict() for each in tried])
+        _console.print(search_table(tried))
+    return 0
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(app())

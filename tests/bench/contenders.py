@@ -12,35 +12,36 @@ from tests.bench.workloads import Workload
 
 APPLIER, KAFKA_PYTHON = "applier librdkafka", "applier kafka-python"
 SINK, SINK_TUNED, LIMIT = "JDBC sink", "JDBC sink tuned", "limit"
+TWO_WORKERS = "applier, 2 workers"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`only`: its workloads; empty: all. `slow`: one round is enough of it (it takes longest, and varies least)."""
+    """`kind`: what a workload's `by` names. `rounds`: fewer for those that take longest, and vary least."""
 
     name: str
     run: Run
-    only: tuple[str, ...] = ()
-    slow: bool = False
+    kind: str
+    rounds: int = 3
 
     def takes(self, workload: Workload) -> bool:
-        return (not self.only or workload.name in self.only) and (workload.sink or not self.slow)
+        return self.kind in workload.by
 
 
 def contenders(*, quick: bool) -> list[Contender]:
     """Those of one round, in the order in which they take turns."""
     found = [
-        Contender(APPLIER, applier("librdkafka")),
-        Contender(KAFKA_PYTHON, applier("kafka-python")),
-        Contender(LIMIT, by_hand, only=("snapshot",)),
-        Contender(SINK, sink(DEFAULTS), slow=True),
-        Contender(SINK_TUNED, sink(TUNED), slow=True),
+        Contender(APPLIER, applier("librdkafka"), "applier"),
+        Contender(KAFKA_PYTHON, applier("kafka-python"), "kafka-python"),
+        Contender(LIMIT, by_hand, "limit"),
+        Contender(SINK, sink(DEFAULTS), "sink", rounds=2),
+        Contender(SINK_TUNED, sink(TUNED), "sink", rounds=2),
     ]
     if not quick:
         found += [
-            Contender("applier, 2 workers", applier("librdkafka", 2)),
-            Contender("applier, 4 workers", applier("librdkafka", 4)),
-            Contender("reading librdkafka", reading("librdkafka"), only=("snapshot",)),
-            Contender("reading kafka-python", reading("kafka-python"), only=("snapshot",)),
+            Contender(TWO_WORKERS, applier("librdkafka", 2), "workers"),
+            Contender("applier, 4 workers", applier("librdkafka", 4), "workers"),
+            Contender("reading librdkafka", reading("librdkafka"), "reading", rounds=1),
+            Contender("reading kafka-python", reading("kafka-python"), "reading", rounds=1),
         ]
     return found

@@ -21,14 +21,26 @@ from tests.waiting import eventually
 _LEFT_OUT = 0.2
 """Share of the transactions, at the beginning, that only warm everything up."""
 
+TAKEN, PILED_UP_MS = 0.95, 1000.0
+"""A rate is sustained when that share of it is taken, and the p99 from commit is not longer."""
+HIGHER = (2000, 3000, 4000, 6000, 8000, 12_000)
+"""Rates tried one after the other until one is not sustained."""
+
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds; `rate`: transactions a second that the source really took."""
+    """Milliseconds. `asked`, `rate`: transactions a second, asked for and really taken by the source."""
 
+    asked: int
     rate: float
     commit_ms: dict[str, float]
     topic_ms: dict[str, float]
+    unseen: int = 0  # transactions not visible a minute after the last one
+
+    @property
+    def sustained(self) -> bool:
+        """The source took what was asked for, and what it took did not pile up."""
+        return self.rate >= TAKEN * self.asked and not self.unseen and self.commit_ms.get("p99", 0.0) <= PILED_UP_MS
 
 
 class Pulse:
@@ -40,9 +52,16 @@ class Pulse:
         self.source.fill(("INSERT INTO pulse VALUES (0, 'first')",), ())
         self._next = 1
 
+    def __enter__(self) -> Pulse:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.source.stop()
+        self.world.drop(self.source)
+
     def applier(self, rate: int, seconds: float) -> Latency:
         return self._measure(
-            "hub.pulse", lambda target: running_applier(self.world, self.source, target, "librdkafka"), rate, seconds
+            "hub.pulse", lambda target: running_applier(self.world, self.source, target), rate, seconds
         )
 
     def sink(self, rate: int, seconds: float) -> Latency:
@@ -75,6 +94,8 @@ class Pulse:
         began, ended = committed[min(committed)], committed[max(committed)]
         in_topic = self._topic_times(first)
         return Latency(
+            asked=rate,
+            unseen=sum(each not in visible for each in ids),
             rate=len(committed) / (ended - began),
             commit_ms=quantiles([(visible[each] - committed[each]) * 1000 for each in ids if each in visible]),
             topic_ms=quantiles([(visible[each] - in_topic[each]) * 1000 for each in ids if each in visible]),
@@ -85,6 +106,8 @@ class Pulse:
             began = time.time()
             for number in range(int(rate * seconds)):
                 ahead = began + number / rate - time.time()
+                if ahead < -0.2 * seconds:
+                    return  # it can't be done
                 if ahead > 0:
                     time.sleep(ahead)
                 connection.execute("INSERT INTO pulse VALUES (%s, 'beat')", [self._next])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CUSTOMERS = (
     "id bigint PRIMARY KEY, name text NOT NULL, email varchar(200), city text, country char(2), balance numeric(14,2),"
@@ -16,6 +16,7 @@ _A_CUSTOMER = (
     " {n} % 3 = 0, jsonb_build_object('a', {n}, 'b', 'x'), now(), now(), date '1980-01-01' + ({n} % 9000)::int,"
     " {n} % 100, repeat('note ', 10)"
 )
+REMOTE_MS = 2.0
 _EXPRESSIONS = """
     columns:
       "*": { except: [email, name, notes] }
@@ -26,12 +27,18 @@ _EXPRESSIONS = """
 """
 
 
+ALL = ("applier", "kafka-python", "workers", "sink")
+ONLY_APPLIER = ("applier", "kafka-python", "workers")
+
+
 @dataclass(frozen=True)
 class Workload:
     """`tables`: name → definition. `fill`, `changes`: statements for the source, before and after its first snapshot.
 
     `again`: the name under which a second run onto the rows of the first is measured too; that one is `existing`.
-    `columns`: YAML lines for every table's mapping. `sink`: whether the JDBC sink runs it too.
+    `columns`: YAML lines for every table's mapping. `by`: the kinds of contenders that run it, in at most `rounds`.
+    `topics_of`: another workload whose topics it reads, not its own. `delay_ms`: how far away the target is, one way.
+    `batch_rows`: the applier's batch.rows. `grows`: what is varied here, and its value.
     """
 
     name: str
@@ -42,8 +49,13 @@ class Workload:
     again: str = ""
     existing: bool = False
     columns: str = ""
-    sink: bool = True
-    topics_of: str = ""  # another workload's topics, not its own
+    by: tuple[str, ...] = ALL
+    rounds: int = 1
+    topics_of: str = ""
+    partitions: int = 4
+    delay_ms: float = 0.0
+    batch_rows: int = 5000
+    grows: tuple[str, int] | None = None
 
     @property
     def source(self) -> str:
@@ -52,27 +64,84 @@ class Workload:
 
 
 def workloads(rows: int) -> list[Workload]:
-    """All of them, each of about `rows` records."""
-    customers = {"customers": CUSTOMERS}
-    fill = (f"INSERT INTO customers SELECT {_A_CUSTOMER.format(n='n')} FROM generate_series(1, {rows}) n",)
+    """All of them, each of about `rows` records; those that share topics follow one another."""
+    what = "14 columns into an empty table, and onto rows that exist"
+    snapshot = Workload("snapshot", what, *customers(rows), again="existing", by=(*ALL, "limit", "reading"), rounds=3)
+    of_snapshot = replace(snapshot, topics_of="snapshot", again="", by=ONLY_APPLIER)
     return [
-        Workload(
-            "snapshot", "14 columns into an empty table, and onto rows that exist", customers, fill, again="existing"
-        ),
-        Workload(
-            "expressions",
-            "the same through four SQL expressions, masking among them",
-            customers,
-            fill,
+        snapshot,
+        replace(
+            of_snapshot,
+            name="expressions",
+            what="the same through four SQL expressions, masking among them",
             columns=_EXPRESSIONS,
-            sink=False,
-            topics_of="snapshot",
+            rounds=2,
+        ),
+        replace(
+            of_snapshot,
+            name="remote",
+            what=f"the same, the target {REMOTE_MS:g} ms away, each way",
+            again="remote_existing",
+            delay_ms=REMOTE_MS,
+            by=("applier", "workers"),
         ),
         _mixed(rows),
         _wide(rows // 10),
         _large(rows // 50),
         _many(rows),
     ]
+
+
+def customers(rows: int, tables: int = 1) -> tuple[dict[str, str], tuple[str, ...]]:
+    """So many tables of 14 columns and the statements that fill them with `rows` in all."""
+    names = ["customers", *(f"customers_{number}" for number in range(1, tables))]
+    each = f"generate_series(1, {max(rows // tables, 1)}) n"
+    return dict.fromkeys(names, CUSTOMERS), tuple(
+        f"INSERT INTO {name} SELECT {_A_CUSTOMER.format(n='n')} FROM {each}" for name in names
+    )
+
+
+def growth(rows: int) -> list[Workload]:
+    """One thing varied at a time: tables, partitions, row width, rows a batch."""
+    made = Workload("", "", *customers(rows), by=("applier",))
+    found = [replace(made, grows=("batch.rows", number), batch_rows=number) for number in (500, 2000, 5000, 20_000)]
+    found = [replace(each, topics_of="partitions_4") for each in found]
+    found = [replace(made, grows=("partitions", number), partitions=number) for number in (1, 4)] + found
+    found.append(replace(made, grows=("partitions", 8), partitions=8))
+    for tables in (1, 20, 200):
+        defined, fill = customers(rows, tables)
+        found.append(replace(made, grows=("tables", tables), tables=defined, fill=fill, partitions=1))
+    for columns in (6, 14, 100):
+        wide = _wide(rows // 4, columns)
+        found.append(replace(made, grows=("columns", columns), tables=wide.tables, fill=wide.fill))
+    return [_named(each) for each in found]
+
+
+def _named(workload: Workload) -> Workload:
+    assert workload.grows is not None
+    what, value = workload.grows
+    name = f"{what.replace('.', '_')}_{value}"
+    return replace(workload, name=name, what=f"{what}: {value:,}", again=f"{name}_existing")
+
+
+def backlog(rows: int) -> Workload:
+    """`rows` changes of one table that was empty: 35 % inserts, 60 % updates (half of them of hot keys), 5 %
+    deletes."""
+    tables, _ = customers(rows)
+    return Workload("backlog", f"a backlog of {rows:,} changes", tables, (), tuple(_backlog_changes(rows)))
+
+
+def _backlog_changes(rows: int) -> Iterator[str]:
+    new, updated, gone = int(rows * 0.035), int(rows * 0.03), int(rows * 0.005)  # of each of ten portions
+    hot = max(rows // 1000, 1)
+    for portion in range(10):
+        first = portion * new + 1
+        series = f"generate_series({first}, {first + new - 1}) n"
+        yield f"INSERT INTO customers SELECT {_A_CUSTOMER.format(n='n')} FROM {series}"
+        yield f"UPDATE customers SET balance = balance + 1 WHERE id BETWEEN {first} AND {first + updated - 1}"
+        for _ in range(max(updated // hot, 1)):
+            yield f"UPDATE customers SET visits = visits + 1, updated = now() WHERE id <= {hot}"
+        yield f"DELETE FROM customers WHERE id BETWEEN {first + new - gone} AND {first + new - 1}"
 
 
 def _mixed(rows: int) -> Workload:
@@ -85,6 +154,7 @@ def _mixed(rows: int) -> Workload:
         dict.fromkeys(names, CUSTOMERS),
         tuple(f"INSERT INTO {n} SELECT {_A_CUSTOMER.format(n='n')} FROM generate_series(1, {each}) n" for n in names),
         tuple(statement for name in names for statement in _mixed_changes(name, each)),
+        rounds=3,
     )
 
 
@@ -104,16 +174,16 @@ def _mixed_changes(table: str, rows: int) -> Iterator[str]:
         yield f"DELETE FROM {table} WHERE id BETWEEN {gone - int(number * 0.05) + 1} AND {gone}"
 
 
-def _wide(rows: int) -> Workload:
-    columns = ", ".join(
-        f"c{number} {('int', 'text', 'numeric(12,2)', 'timestamptz')[number % 4]}" for number in range(99)
-    )
-    values = ", ".join(("n", "'text ' || n", "n / 3.0", "now()")[number % 4] for number in range(99))
+def _wide(rows: int, columns: int = 100) -> Workload:
+    numbers = range(columns - 1)
+    kinds, values = ("int", "text", "numeric(12,2)", "timestamptz"), ("n", "'text ' || n", "n / 3.0", "now()")
+    defined = ", ".join(f"c{number} {kinds[number % 4]}" for number in numbers)
+    row = ", ".join(values[number % 4] for number in numbers)
     return Workload(
         "wide",
-        "rows of 100 columns",
-        {"wide": f"id bigint PRIMARY KEY, {columns}"},
-        (f"INSERT INTO wide SELECT n, {values} FROM generate_series(1, {rows}) n",),
+        f"rows of {columns} columns",
+        {"wide": f"id bigint PRIMARY KEY, {defined}"},
+        (f"INSERT INTO wide SELECT n, {row} FROM generate_series(1, {rows}) n",),
     )
 
 
@@ -128,12 +198,14 @@ def _large(rows: int) -> Workload:
 
 
 def _many(rows: int) -> Workload:
-    names = [f"small_{number}" for number in range(200)]
-    each = max(rows // 200, 1)
+    """One partition a table: small tables need no more."""
+    names = [f"small_{number}" for number in range(1000)]
+    each = max(rows // 1000, 1)
     return Workload(
         "many",
-        "200 small tables",
+        "1,000 small tables",
         dict.fromkeys(names, "id bigint PRIMARY KEY, name text, amount numeric(12,2)"),
         tuple(f"INSERT INTO {n} SELECT n, 'row ' || n, n / 3.0 FROM generate_series(1, {each}) n" for n in names),
-        sink=False,
+        by=ONLY_APPLIER,
+        partitions=1,
     )

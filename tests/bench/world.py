@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Source:
     partitions: int = 4
     ends: dict[tuple[str, int], int] = field(default_factory=dict)  # once its topics are filled
     record_bytes: int = 0  # on average, as they come from Kafka
+    stored_bytes: int = 0  # of all records as the broker keeps and sends them, compressed
 
     @property
     def topics(self) -> list[str]:
@@ -95,14 +96,11 @@ class Source:
             database.close()
 
     def look(self) -> None:
-        """Learn where the topics end and how long their records are."""
+        """Learn where the topics end, how long their records are, and what they take in the broker."""
         consumer = KafkaConsumer(bootstrap_servers=self.world.stack.endpoints.kafka)
         try:
-            parts = [TopicPartition(topic, part) for topic in self.topics for part in range(self.partitions)]
-            known = set(consumer.topics())
-            parts = [part for part in parts if part.topic in known]
-            self.ends = {(part.topic, part.partition): end for part, end in consumer.end_offsets(parts).items()}
-            filled = [part for part in parts if self.ends[part.topic, part.partition]]
+            self.ends = self.ends_now(consumer)
+            filled = [TopicPartition(*place) for place, end in self.ends.items() if end]
             consumer.assign(filled[:8])
             consumer.seek_to_beginning()
             sizes: list[int] = []
@@ -112,6 +110,15 @@ class Source:
             self.record_bytes = sum(sizes) // max(len(sizes), 1)
         finally:
             consumer.close()
+        logs = self.world.stack.home.kafka_data.glob(f"{self.name}.public.*-*/*.log")
+        self.stored_bytes = sum(log.stat().st_size for log in logs)
+
+    def ends_now(self, consumer: KafkaConsumer) -> dict[tuple[str, int], int]:
+        """(topic, partition) → the offset after its last record, of those topics that exist."""
+        known = set(consumer.topics())
+        topics = [topic for topic in self.topics if topic in known]
+        parts = [TopicPartition(topic, part) for topic in topics for part in range(self.partitions)]
+        return {(part.topic, part.partition): end for part, end in consumer.end_offsets(parts).items()}
 
     def stop(self) -> None:
         """Its connector reads no more: it would cost every contender CPU."""
@@ -147,10 +154,18 @@ class World:
         """The workload's source, its topics filled."""
         found = self.sources.get(workload.source)
         if found is None:
-            found = self.sources[workload.source] = Source(self, workload.source, workload.tables)
+            found = Source(self, workload.source, workload.tables, workload.partitions)
             found.fill(workload.fill, workload.changes)
             found.stop()
+            self.sources[workload.source] = found
         return found
+
+    def drop(self, source: Source) -> None:
+        """Its topics and database go: what is kept would weigh on the next contenders."""
+        self.sources.pop(source.name, None)
+        with closing(self.admin()) as admin:
+            admin.delete_topics([topic for topic in admin.list_topics() if topic.startswith(f"{source.name}.")])
+        self.drop_database(source.name)
 
     @contextmanager
     def target(self) -> Iterator[str]:
@@ -162,8 +177,8 @@ class World:
         finally:
             self.drop_database(name)
 
-    def connections(self, source: Source, target: str = "") -> Path:
-        """A connections.yaml for this source and target database."""
+    def connections(self, source: Source, target: str = "", target_port: int | None = None) -> Path:
+        """A connections.yaml for this source and target database. `target_port`: by which the target is reached."""
         at = self.stack.endpoints
         postgres: dict[str, Any] = {
             "kind": "postgresql",
@@ -176,7 +191,9 @@ class World:
             "kafka": {"bootstrap": at.kafka},
             "connect": {"url": at.connect_url},
             "sources": {source.name: {**postgres, "database": source.name, "connector": f"{source.name}.json"}},
-            "targets": {"hub": {**postgres, "database": target or source.name}},
+            "targets": {
+                "hub": {**postgres, "port": target_port or at.postgres.port, "database": target or source.name}
+            },
         }
         path = self.folder / f"{source.name}.{target or 'source'}.yaml"
         path.write_text(json.dumps(found), encoding="utf-8")  # JSON is YAML
@@ -187,14 +204,14 @@ class World:
 
 
 @contextmanager
-def new_world() -> Iterator[World]:
-    """A stack that is stopped and removed at the end. Its databases don't wait for the disk (`fast`): the disk is no
-    part of the comparison, and every contender commits to the same server."""
+def new_world(*, durable: bool = False) -> Iterator[World]:
+    """A stack that is stopped and removed at the end. Its databases wait for the disk only if `durable`: else the disk
+    is no part of the comparison. Either way every contender commits to the same server."""
     folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
     folder.chmod(0o755)
     stack = Stack(folder / "stack")
     try:
-        stack.up(["kafka", "connect", "postgres"], fast=True, jdbc_sink=True)
+        stack.up(["kafka", "connect", "postgres"], fast=not durable, jdbc_sink=True)
         yield World(stack, folder)
     finally:
         stack.reset(execute=True)
