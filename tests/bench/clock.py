@@ -55,6 +55,8 @@ class Clock:
         assert self._first is not None
         own = self._own()
         first, already = self._first
+        if already >= self._records:  # too few of them: there was no beginning to be seen
+            first, already = self._began, 0
         millions = self._records / 1e6
         return Measured(
             rows_per_s=(self._records - already) / max(end - first, 1e-6),

@@ -24,6 +24,10 @@ class Contender:
     kind: str
     rounds: int = 3
 
+    @property
+    def writes(self) -> bool:
+        return self.kind != "reading"
+
     def takes(self, workload: Workload) -> bool:
         return self.kind in workload.by
 

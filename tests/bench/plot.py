@@ -10,7 +10,7 @@ from tests.bench.contenders import SINK
 from tests.bench.results import Results
 
 _COLOURS = {"applier": "#2f6f9f", "JDBC": "#b5651d", "limit": "#777777", "reading": "#aaaaaa"}
-_WIDTH, _LABEL, _BAR, _STEP, _HEAD = 470, 150, 200, 19, 30
+_WIDTH, _LABEL, _BAR, _STEP, _HEAD = 490, 170, 180, 19, 30
 """Of a panel, its labels, its longest bar; height of a bar's line and of a panel's head. Pixels."""
 _TOP = 44
 _COLUMNS = 2

@@ -97,7 +97,7 @@ class Session:
 
     def _turn(self, contender: Contender, workload: Workload, source: Source) -> None:
         with self.world.target() as target:
-            for name in filter(None, (workload.name, workload.again)):
+            for name in filter(None, (workload.name, workload.again if contender.writes else "")):
                 turn = replace(workload, name=name, existing=name == workload.again)
                 found = contender.run(self.world, source, turn, target)
                 self.results.add(name, contender.name, found)

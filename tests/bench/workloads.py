@@ -86,7 +86,7 @@ def workloads(rows: int) -> list[Workload]:
             by=("applier", "workers"),
         ),
         _mixed(rows),
-        _wide(rows // 10),
+        _wide(rows // 5),
         _large(rows // 50),
         _many(rows),
     ]
