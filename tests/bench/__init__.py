@@ -1,8 +1,8 @@
 """The benchmark: how fast this applier is beside Debezium's JDBC sink and beside the database's own limit.
 
 `make bench` runs everything in about 40 minutes and keeps `results.json` and `results.svg` (written after each step: a
-run that breaks off has lost nothing; what failed is in it, with its reason); `make bench-quick` runs the main workload
-in under five minutes, and its last line is one JSON object. Absolute figures are those of a machine and a day; the ratios
+run that breaks off has lost nothing; what failed is in it, with its reason). `make bench-quick` runs the main workload
+in under five minutes; its last line is one JSON object. Absolute figures are those of a machine and a day; the ratios
 are the result. One run does everything on one machine: its own stack, the same prefilled topics for every contender,
 rounds that take turns, a fresh target database a run.
 
