@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main(
     else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog, startup),
     contender: only these. out: folder for results.json and results.svg, written after each workload.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # its stack is stopped on the way out
     folder = out or (None if quick else _HERE)
     chosen = workload or (["snapshot", "latency"] if quick else [])
     size = rows or (100_000 if quick or search_sink else 200_000)

@@ -10,7 +10,7 @@ from tests.bench import usage
 from tests.bench.workloads import Workload
 from tests.bench.world import Source, World
 
-_DEADLINE_S = 300.0
+_DEADLINE_S = 180.0
 
 
 @dataclass(frozen=True)

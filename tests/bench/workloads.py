@@ -206,6 +206,6 @@ def _many(rows: int) -> Workload:
         "1,000 small tables",
         dict.fromkeys(names, "id bigint PRIMARY KEY, name text, amount numeric(12,2)"),
         tuple(f"INSERT INTO {n} SELECT n, 'row ' || n, n / 3.0 FROM generate_series(1, {each}) n" for n in names),
-        by=ONLY_APPLIER,
+        by=("applier", "kafka-python"),
         partitions=1,
     )
