@@ -55,8 +55,8 @@ def run(
 
 
 def print_profiles(found: Iterable[Profile]) -> None:
-    """A column a worker: shares of its life that the reading thread spent in each stage and in the rest (idle, reports,
-    rebalances); beside them the share in which the writing thread had a batch."""
+    """A column a worker: shares of its life that the reading thread spent in each stage and in the rest (reports,
+    rebalances); beside them the share in which the writing thread had a batch, and in which it used the CPU for it."""
     profiles = list(found)
     stages = sorted({name for each in profiles for name in each.stages})
     names = [f"{each.pipeline} {each.worker.rpartition(':')[2]}" for each in profiles]
@@ -68,6 +68,7 @@ def print_profiles(found: Iterable[Profile]) -> None:
         table.add_row(stage, *(_share(each.stages.get(stage, 0.0), each) for each in profiles))
     table.add_row("rest", *(_share(each.seconds - sum(each.stages.values()), each) for each in profiles))
     table.add_row("(writing, meanwhile)", *(_share(each.writing_s, each) for each in profiles))
+    table.add_row("(… on the CPU)", *(_share(each.writing_cpu_s, each) for each in profiles))
     shown.console().print(table)
 
 

@@ -14,10 +14,18 @@ WINDOW_SECONDS = 60.0
 LATENCIES_KEPT = 10_000
 
 
+@dataclass
+class Stage:
+    """What is being done; its name may still change while it lasts."""
+
+    name: str
+
+
 @dataclass(frozen=True)
 class Profile:
     """Where the time of one worker's life went. `seconds`: its whole life; `stages`: seconds of the reading thread by
-    stage; `writing_s`: seconds in which the writing thread had a batch, which overlaps the stages."""
+    stage; `writing_s`: seconds in which the writing thread had a batch, which overlaps the stages, and `writing_cpu_s`:
+    of those, what it spent on the CPU (folding, COPY text, the driver); the rest is waiting for the target."""
 
     pipeline: str
     worker: str
@@ -25,6 +33,7 @@ class Profile:
     rows: int
     stages: dict[str, float]
     writing_s: float
+    writing_cpu_s: float
 
 
 class Meter:
@@ -39,17 +48,17 @@ class Meter:
         self._stages: dict[str, float] = defaultdict(float)
         self._totals: dict[str, float] = defaultdict(float)
         self._all_rows = 0
-        self._writing_s = 0.0
+        self._writing_s = self._writing_cpu_s = 0.0
         self._reached: dict[TopicPartition, int] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[Stage]:
         """Count the block's time under `name`."""
-        began = self._clock()
+        stage, began = Stage(name), self._clock()
         try:
-            yield
+            yield stage
         finally:
-            self._stages[name] += self._clock() - began
+            self._stages[stage.name] += self._clock() - began
 
     def wrote(self, written: Written) -> None:
         """A batch is durable: its rows, and how old each partition's newest change is by now."""
@@ -62,6 +71,7 @@ class Meter:
         self._rows.append((now, rows))
         self._all_rows += rows
         self._writing_s += written.seconds
+        self._writing_cpu_s += written.cpu_s
         for move in written.batch.moves:
             if move.next is None or move.next <= self._reached.get(move.partition, -1):
                 continue  # played again after a rewind: its age says nothing of how late we are
@@ -100,4 +110,5 @@ class Meter:
         """Everything since the meter began; ends the present span of `shares`."""
         self.shares()
         seconds = self._clock() - self._began
-        return Profile(pipeline, worker, seconds, self._all_rows, dict(self._totals), self._writing_s)
+        written_s = self._writing_s, self._writing_cpu_s
+        return Profile(pipeline, worker, seconds, self._all_rows, dict(self._totals), *written_s)

@@ -177,7 +177,7 @@ class Worker:
     # -- records
 
     def _read(self) -> None:
-        with self._meter.stage("waiting for broker"):
+        with self._meter.stage("waiting for broker") as stage:
             idle = self._intake.empty and not self._writer.busy
             timeout = POLL_SECONDS if idle else 0.0
             if self._intake.full:
@@ -185,6 +185,8 @@ class Worker:
             records = self._consumer.poll(self._intake.room, self.pipeline.batch.bytes, timeout)
             if not records and self._writer.busy:
                 self._writer.finished.wait(0.005)  # nothing to read: let the target work
+            elif not records:
+                stage.name = "idle"
         if not records:
             return
         self.parts.failpoint("polled")

@@ -31,11 +31,12 @@ RETRY_SECONDS = 60.0
 
 @dataclass
 class Written:
-    """What one job of the writer did, and how long it took (seconds)."""
+    """What one job of the writer did. `seconds`: how long it took; `cpu_s`: of it on the CPU rather than waiting."""
 
     batch: Batch
     applied: Applied = field(default_factory=Applied)
     seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 class Writer:
@@ -110,9 +111,9 @@ class Writer:
         self.finished.clear()
 
         def timed() -> Written:
-            began = time.monotonic()
+            began, cpu_began = time.monotonic(), time.thread_time()
             done = job()
-            done.seconds = time.monotonic() - began
+            done.seconds, done.cpu_s = time.monotonic() - began, time.thread_time() - cpu_began
             return done
 
         self._job = self._pool.submit(timed)

@@ -98,7 +98,15 @@ def test_a_profile_is_of_the_whole_life(meter: Meter, clock: Clock) -> None:
         meter.shares()
     clock.now += 6
     done = written(applied=3, parked=1)
-    done.seconds = 5.0
+    done.seconds, done.cpu_s = 5.0, 2.0
     meter.wrote(done)
     found = meter.profile("crm", "host:1")
-    assert (found.seconds, found.rows, found.stages, found.writing_s) == (10.0, 3, {"decoding": 4.0}, 5.0)
+    assert (found.seconds, found.rows, found.stages) == (10.0, 3, {"decoding": 4.0})
+    assert (found.writing_s, found.writing_cpu_s) == (5.0, 2.0)
+
+
+def test_a_stage_may_turn_out_to_be_another(meter: Meter, clock: Clock) -> None:
+    with meter.stage("waiting for broker") as stage:
+        clock.now += 2
+        stage.name = "idle"
+    assert meter.shares() == {"idle": 1.0}

@@ -178,7 +178,7 @@ def test_a_second_signal_kills(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_last_words_of_workers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that ended by themselves and those that were stopped; one that was killed said nothing."""
     world = World(a=[(0, 5.0)], b=[(RUNS, 0.0)], c=[(-9, 1.0), (0, 1.0)])
-    world.profiled = {name: Profile(name, "host:1", 1.0, 2, {}, 0.5) for name in "ab"}
+    world.profiled = {name: Profile(name, "host:1", 1.0, 2, {}, 0.5, 0.2) for name in "ab"}
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: world)
     supervisor = Supervisor(world.specs, lambda: world.now > 20, world.clock, world.sleep)
     assert supervisor.run() == 0
