@@ -17,8 +17,8 @@ rows/s        records applied a second, from the first visible ones to the last:
               not in it. For the applier by its watermarks, for the sink by its group's committed offsets (they follow
               within a second, at the first record as at the last)
 MB/s read     the same, of the records as the broker keeps and sends them (lz4)
-CPU           seconds of CPU a million records: of the contender (applier processes; Kafka Connect for the sink), and of
-              the target's PostgreSQL
+CPU           seconds of CPU a million records, between the same two moments: of the contender (applier processes; Kafka
+              Connect for the sink), and of the target's PostgreSQL
 peak MB       the largest resident size that one worker process reached (for the sink: Kafka Connect, since its start)
 latency       from the source's answer to COMMIT until another session of the target sees the row, ms; single-row
               transactions at a fixed rate by one session, one partition, the same connector for all

@@ -28,43 +28,52 @@ Run = Callable[[World, Source, Workload, str], Measured]
 """(world, source with filled topics, workload, target database) → all records applied there."""
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """Monotonic seconds, records applied by then, and CPU seconds used by then."""
+
+    at: float
+    done: int
+    cpu_s: float
+    database_cpu_s: float
+
+
 class Clock:
-    """Times from the first visible progress to the last, and the CPU spent between start and end."""
+    """Times from the first visible progress to the last, and the CPU spent between the two."""
 
     def __init__(self, world: World, pid: int | None, records: int) -> None:
         """`pid`: of the contender; None when it is this process, whose use is not measured."""
         self._postgres = next(part.pid or 0 for part in world.stack.status() if part.part == "postgres")
         self._pid, self._records = pid, records
-        self._before = self._own().cpu_s, usage.of(self._postgres).cpu_s
-        self._began = time.monotonic()
-        self._first: tuple[float, int] | None = None
+        self._began = self._moment(0)
 
     def follow(self, done: Callable[[], int], alive: Callable[[], bool], pause_s: float = 0.02) -> Measured:
         """Ask `done` until it says that all records are applied."""
-        while time.monotonic() - self._began < _DEADLINE_S and alive():
+        first: _Moment | None = None
+        while time.monotonic() - self._began.at < _DEADLINE_S and alive():
             now_done = done()
-            now = time.monotonic()
-            if now_done and self._first is None:
-                self._first = now, now_done
-            if now_done >= self._records:
-                return self._measured(now)
+            if now_done and first is None:
+                first = self._moment(now_done)
+            if first is not None and now_done >= self._records:
+                return self._measured(first, self._moment(now_done))
             time.sleep(pause_s)
         raise AssertionError(f"{self._records} records were to be applied; it stopped at {done()}")
 
-    def _measured(self, end: float) -> Measured:
-        assert self._first is not None
-        own = self._own()
-        first, already = self._first
-        if already >= self._records:  # too few of them: there was no beginning to be seen
-            first, already = self._began, 0
-        millions = self._records / 1e6
+    def _measured(self, first: _Moment, last: _Moment) -> Measured:
+        started_s = first.at - self._began.at
+        if first.done >= self._records:  # too few of them: there was no beginning to be seen
+            first = self._began
+        records = self._records - first.done
         return Measured(
-            rows_per_s=(self._records - already) / max(end - first, 1e-6),
-            started_s=first - self._began,
-            cpu_s_per_million=(own.cpu_s - self._before[0]) / millions,
-            database_cpu_s_per_million=(usage.of(self._postgres).cpu_s - self._before[1]) / millions,
-            peak_mb=own.peak_mb,
+            rows_per_s=records / (last.at - first.at),
+            started_s=started_s,
+            cpu_s_per_million=(last.cpu_s - first.cpu_s) / records * 1e6,
+            database_cpu_s_per_million=(last.database_cpu_s - first.database_cpu_s) / records * 1e6,
+            peak_mb=self._own().peak_mb,
         )
+
+    def _moment(self, done: int) -> _Moment:
+        return _Moment(time.monotonic(), done, self._own().cpu_s, usage.of(self._postgres).cpu_s)
 
     def _own(self) -> usage.Usage:
         return usage.NONE if self._pid is None else usage.of(self._pid)
