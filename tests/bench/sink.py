@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import psycopg
 from kafka import KafkaAdminClient
@@ -92,5 +93,5 @@ def _is_fine(connect: Connect, connector: str) -> bool:
 def committed(admin: KafkaAdminClient, connector: str) -> int:
     """What a sink's group has committed, over all its partitions; it does so every second."""
     found = admin.list_group_offsets([f"connect-{connector}"])
-    offsets = next(iter(found.values()), {})
+    offsets: dict[Any, Any] = next(iter(found.values()), {})
     return sum(max(each.offset, 0) for each in offsets.values())
