@@ -1,7 +1,8 @@
 """The SQL that writes one target table, composed once per table. Identifiers are quoted; values never enter SQL text.
 
-A round goes through a temporary staging table: number `_n` of the write, `_op` (below), `_position` (packed), `_base`,
-`_mask` (one character a column, '1' where the change has a value) and the target's columns.
+A round goes through a temporary staging table: number `_n` of the write (NULL: its place in the table), `_op` (below;
+FULL unless said), `_position` (packed), `_base`, `_mask` (one character a column, '1' where the change has a value;
+NULL for full images) and the target's columns.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Statements:
     create_stage: _Piece
     create_moves: _Piece
     copy_stage: _Piece
+    copy_full: _Piece
+    copy_deletes: _Piece
     copy_moves: _Piece
     never_deleted: _Piece
     load: _Piece
@@ -119,6 +122,8 @@ class _Composer:
             copy_stage=self.text(
                 "COPY {stage} (_n, _op, _position, _base, _mask, {columns}) FROM STDIN", columns=self.columns()
             ),
+            copy_full=self.text("COPY {stage} ({columns}, _position) FROM STDIN", columns=self.columns()),
+            copy_deletes=self.text("COPY {stage} ({key}, _position, _op) FROM STDIN"),
             copy_moves=self.text("COPY {moves} (_n, old_key, new_key, place) FROM STDIN"),
             never_deleted=self.text("SELECT {floor} = '' AND NOT EXISTS (SELECT FROM {tombstones})"),
             load=self.load(),
@@ -156,7 +161,8 @@ class _Composer:
     def create_stage(self) -> _Piece:
         return self.text(
             "CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS SELECT 0::integer AS _n, 0::smallint AS _op,"
-            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA",
+            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA;"
+            f" ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}",
             name=self.stage_name,
             columns=self.columns(),
         )
@@ -286,7 +292,8 @@ class _Composer:
     def unapplied(self) -> _Piece:
         """The staged rows that left no mark on the target: their number, and whether something newer was there."""
         return self.text(
-            "SELECT s._n, s._op, s._position < greatest({newest}) FROM {stage} s"
+            "SELECT coalesce(s._n, s._place), s._op, s._position < greatest({newest})"
+            " FROM (SELECT *, row_number() OVER (ORDER BY ctid) - 1 AS _place FROM {stage}) s"
             f" WHERE (s._op <> {DELETE} AND NOT EXISTS"
             " (SELECT FROM {target} t WHERE {t_is_s} AND t.{p} = s._position))"
             f" OR (s._op = {DELETE} AND s._position < greatest({{newest}}))",
