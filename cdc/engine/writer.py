@@ -77,7 +77,7 @@ class Writer:
         return {key for key, reason in self._applier.held.items() if reason in HEALING}
 
     def encode(self, batch: Batch) -> None:
-        """Make what of the batch can be made without the connection, in the caller's thread, while another is written."""
+        """In the caller's thread, while another batch is written: all of it that needs no connection."""
         for table in batch.tables:
             if table.writes is not None:
                 table.writes.encoded = self._target.encode(table.table, table.writes)

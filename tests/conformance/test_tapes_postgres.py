@@ -31,13 +31,13 @@ class Bench:
         self.reader = psycopg.connect(self.dsn, autocommit=True)
         self.target = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
 
-    def check(self, tape: list[MappedRow], cuts: list[int], policy: DeletePolicy) -> None:
+    def check(self, tape: list[MappedRow], cuts: list[int], policy: DeletePolicy, *, blocks: bool = True) -> None:
         number = next(_numbers)
         table = tapes.table(f"customers_{number}", policy)
         self._refuse(table)
         oracle = expected(table, tape)
         try:
-            applier = play(self.target, table, tape, cuts, Owner(f"tape {number}", "target"))
+            applier = play(self.target, table, tape, cuts, Owner(f"tape {number}", "target"), blocks=blocks)
             stored = self.target.parked([tapes.PARTITION])
         finally:
             self.target.close()
@@ -76,15 +76,30 @@ def bench(module_database: Database) -> Iterator[Bench]:
 @pytest.mark.parametrize("name", named_cases())
 def test_named_cases(bench: Bench, name: str, policy: DeletePolicy) -> None:
     tape = named_cases()[name]
-    bench.check(tape, [], policy)
-    bench.check(tape, list(range(1, len(tape))), policy)
+    for cuts in ([], list(range(1, len(tape)))):
+        bench.check(tape, cuts, policy, blocks=False)
+        bench.check(tape, cuts, policy, blocks=True)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
+@given(
+    specification=rows_strategy(),
+    cuts=CUTS,
+    policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]),
+    blocks=st.booleans(),
+)
 def test_random_tapes(
+    bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy, blocks: bool
+) -> None:
+    bench.check(build(specification), cuts, policy, blocks=blocks)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(partials=False, moves=False), cuts=CUTS, policy=st.sampled_from(list(DeletePolicy)))
+def test_random_tapes_of_plain_rows(
     bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
 ) -> None:
+    """What the hot path carries in blocks."""
     bench.check(build(specification), cuts, policy)
 
 
