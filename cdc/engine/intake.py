@@ -7,7 +7,7 @@ and before a truncate (parked keys must have the chance to heal before their row
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -119,10 +119,12 @@ class Intake:
         self._waiting.clear()
         self._filling = _Filling()
 
-    def add(self, records: Iterable[RawRecord]) -> None:
-        """Decode records and fill the batch; what must wait for the next batch is kept."""
-        for _, run in groupby(records, attrgetter("topic", "partition")):
-            self._waiting.append(list(run))
+    def add(self, records: Iterable[RawRecord], owned: Container[tuple[str, int]] | None = None) -> None:
+        """Decode records (those of other partitions than the owned ones are passed over) and fill the batch; what must
+        wait for the next batch is kept."""
+        for place, run in groupby(records, attrgetter("topic", "partition")):
+            if owned is None or place in owned:
+                self._waiting.append(list(run))
         self._drain()
 
     def note(self, repeated: Iterable[RepeatedSnapshot]) -> None:

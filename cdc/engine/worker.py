@@ -191,11 +191,8 @@ class Worker:
             return
         self.parts.failpoint("polled")
         with self._meter.stage("decoding"):
-            self._intake.add(record for record in records if self._is_mine(record.topic, record.partition))
+            self._intake.add(records, self._partitions.owned)
         self.parts.failpoint("decoded")
-
-    def _is_mine(self, topic: str, partition: int) -> bool:
-        return (topic, partition) in self._partitions.owned
 
     def _next_batch(self) -> Batch:
         """What was read, with everything settled that was noticed while it was decoded: a position that fell, before

