@@ -277,7 +277,6 @@ class _Control(_Model):
 
 
 _M = TypeVar("_M", bound=_Model)
-_F = TypeVar("_F")
 _SECTIONS = ("kafka", "connect", "sources", "targets", "control")
 
 
@@ -297,7 +296,9 @@ class Settings:
         self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
         self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
         self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
-        self._targets = {name: self._target(name) for name in self._mapping(("targets",))}
+        self._targets: dict[str, TargetSettings | None] = {
+            name: self._target(name) for name in self._mapping(("targets",))
+        }
         self._control = self._entry(_Control, ("control",)) if "control" in sections else None
 
     @property
@@ -331,7 +332,10 @@ class Settings:
         return self._found(self._sources.get(name), ("sources", name), self.sources)
 
     def target(self, name: str) -> TargetSettings:
-        return self._found(self._targets.get(name), ("targets", name), self.targets)
+        found = self._targets.get(name)
+        if found is None:
+            raise self._missing(("targets", name), self.targets)
+        return found
 
     @property
     def control(self) -> TargetSettings:
@@ -431,13 +435,16 @@ class Settings:
             raise self._wrong("a mapping (key: value) is wanted here", path)
         return value or {}
 
-    def _found(self, entry: _F | None, path: ValuePath, known: tuple[str, ...]) -> _F:
-        if entry is not None:
-            return entry
+    def _found(self, entry: _M | None, path: ValuePath, known: tuple[str, ...]) -> _M:
+        if entry is None:
+            raise self._missing(path, known)
+        return entry
+
+    def _missing(self, path: ValuePath, known: tuple[str, ...]) -> Usage:
         if path in self._late:
-            raise self._late[path]
+            return self._late[path]
         hint = f"known there: {', '.join(known)}" if known else f"add '{path[0]}:' to it"
-        raise Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
+        return Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
 
     def _invalid(self, error: ValidationError, path: ValuePath) -> Usage:
         found = error.errors(include_url=False, include_context=False, include_input=False)

@@ -16,7 +16,10 @@ from cdc.target.sqlstate import Database, Row, marks, migrate, stored_version
 from cdc.target.sqlstate_parked import MINE, ParkedStore, portions
 from cdc.target.sqlstate_target import Connect, add_epoch, add_tallies, stored_epochs
 
-_ENTRY = "id, mapping, hold, topic, partition_number, record_offset, reason, error, parked_us, retry_requested_us IS NOT NULL"
+_ENTRY = (
+    "id, mapping, hold, topic, partition_number, record_offset, reason, error, parked_us,"
+    " retry_requested_us IS NOT NULL"
+)
 _PARTITIONS = (
     "SELECT topic, partition_number, topic_id, next_offset, fence, tracker, time_us FROM cdc_watermark"
     f" WHERE {MINE} ORDER BY topic, partition_number"
