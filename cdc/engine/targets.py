@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cdc.db import postgres
+from cdc.model import TargetTable
 from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
 from cdc.target.base import Target
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rows import TargetRows
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
+from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlstate_audit import SqlAuditLog
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
@@ -43,6 +46,11 @@ def open_audit_log(settings: TargetSettings) -> AuditLog:
     if isinstance(settings, PostgresTargetSettings):
         return PostgresAuditLog(_postgres(settings, "audit"))
     return SqlAuditLog(_sql(settings))
+
+
+def open_rows(settings: SqliteTargetSettings, table: TargetTable) -> TargetRows:
+    """The rows of a target that is compared from outside, connected. Raises `Transient` or `Terminal`."""
+    return SqliteRows(_sql(settings)(False), table)
 
 
 def _sql(settings: SqliteTargetSettings) -> Connect:
