@@ -142,7 +142,7 @@ def test_parked_keys_are_excused(world: World) -> None:
 
 
 def test_soft_deleted_rows_are_not_there(world: World) -> None:
-    world.mapping = "{from: public.t, to: main.t, on_delete: soft, soft_delete: gone}"
+    world.mapping = "{from: public.t, to: main.t, on_delete: soft, soft_delete_column: gone}"
     world.copy.execute("ALTER TABLE t ADD COLUMN gone INTEGER NOT NULL DEFAULT 0")
     world.at_source((1, "a", "x"))
     world.copy.execute("INSERT INTO t VALUES (1, 'a', 'x', 0), (2, 'b', 'x', 1)")
