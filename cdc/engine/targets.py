@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cdc.db import postgres
 from cdc.model import TargetTable
 from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
-from cdc.target.base import Target
+from cdc.target.base import Capabilities, Target
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
@@ -32,6 +32,11 @@ def open_target(settings: TargetSettings) -> Target:
             return PostgresTarget(_postgres(settings, "applier"), settings.session)
         case SqliteTargetSettings():
             return SqliteTarget(_sql(settings))
+
+
+def capabilities_of(settings: TargetSettings) -> Capabilities:
+    """What a target of this kind can do, without connecting to it."""
+    return open_target(settings).capabilities
 
 
 def open_operator(settings: TargetSettings) -> Operator:
