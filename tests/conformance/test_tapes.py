@@ -25,15 +25,30 @@ _numbers = itertools.count(1)
 @pytest.mark.parametrize("name", named_cases())
 def test_named_cases(bench: Bench, name: str, policy: DeletePolicy) -> None:
     tape = named_cases()[name]
-    bench.check(tape, [], policy)
-    bench.check(tape, list(range(1, len(tape))), policy)
+    for cuts in ([], list(range(1, len(tape)))):
+        bench.check(tape, cuts, policy, blocks=False)
+        bench.check(tape, cuts, policy, blocks=True)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=_SHARED)
-@given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
+@given(
+    specification=rows_strategy(),
+    cuts=CUTS,
+    policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]),
+    blocks=st.booleans(),
+)
 def test_random_tapes(
+    bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy, blocks: bool
+) -> None:
+    bench.check(build(specification), cuts, policy, blocks=blocks)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=_SHARED)
+@given(specification=rows_strategy(partials=False, moves=False), cuts=CUTS, policy=st.sampled_from(list(DeletePolicy)))
+def test_random_tapes_of_plain_rows(
     bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
 ) -> None:
+    """What the hot path carries in blocks."""
     bench.check(build(specification), cuts, policy)
 
 
