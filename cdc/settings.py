@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, SecretStr, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -232,8 +232,8 @@ class SourceSettings(DatabaseSettings):
         return f"source {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
 
 
-class TargetSettings(DatabaseSettings):
-    """A database that pipelines write to. `session`: server parameters of the applier's connections
+class PostgresTargetSettings(DatabaseSettings):
+    """A PostgreSQL database that pipelines write to. `session`: server parameters of the applier's connections
     (`synchronous_commit: "off"`, `work_mem: 64MB`)."""
 
     name: str
@@ -245,6 +245,31 @@ class TargetSettings(DatabaseSettings):
     @property
     def where(self) -> str:
         return f"target {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+class SqliteTargetSettings(_Model):
+    """A SQLite file that pipelines write to, made when it is not there. `path` is relative to connections.yaml.
+    `wait_s`: how long a writer waits for the others, one of which may write at a time. `durable`: a commit survives a
+    power cut; without, it survives a crash of the process only."""
+
+    name: str
+    kind: Literal["sqlite"]
+    path: Path
+    wait_s: float = Field(default=30.0, gt=0, le=600)
+    durable: bool = True
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.kind}:{self.path}"
+
+
+TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings
+
+TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings]] = {
+    "postgresql": PostgresTargetSettings,
+    "sqlite": SqliteTargetSettings,
+}
+"""What an entry of `targets` may be, by its `kind`. Another kind of target has its settings here and in the alias."""
 
 
 class _Control(_Model):
@@ -271,8 +296,8 @@ class Settings:
         self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
         self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
         self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
-        self._targets = {
-            name: self._entry(TargetSettings, ("targets", name), name=name) for name in self._mapping(("targets",))
+        self._targets: dict[str, TargetSettings | None] = {
+            name: self._target(name) for name in self._mapping(("targets",))
         }
         self._control = self._entry(_Control, ("control",)) if "control" in sections else None
 
@@ -307,7 +332,10 @@ class Settings:
         return self._found(self._sources.get(name), ("sources", name), self.sources)
 
     def target(self, name: str) -> TargetSettings:
-        return self._found(self._targets.get(name), ("targets", name), self.targets)
+        found = self._targets.get(name)
+        if found is None:
+            raise self._missing(("targets", name), self.targets)
+        return found
 
     @property
     def control(self) -> TargetSettings:
@@ -341,6 +369,18 @@ class Settings:
         if found is not None and found.kind == "postgresql" and len(found.databases) != 1:
             path = ("sources", name, "database")
             raise self._wrong("a PostgreSQL connector captures one database", path, "make one source for each")
+        return found
+
+    def _target(self, name: str) -> TargetSettings | None:
+        path = ("targets", name)
+        kind = self._mapping(path).get("kind")
+        if kind is not None and (not isinstance(kind, str) or kind not in TARGET_KINDS):
+            raise self._wrong(
+                f"there is no target of kind {kind!r}", (*path, "kind"), f"one of {', '.join(TARGET_KINDS)}"
+            )
+        found: TargetSettings | None = self._entry(TARGET_KINDS[kind or "postgresql"], path, name=name)
+        if isinstance(found, SqliteTargetSettings):
+            found = found.model_copy(update={"path": self._folder / found.path})
         return found
 
     def _entry(self, model: type[_M], path: ValuePath, **given: Any) -> _M | None:
@@ -396,12 +436,15 @@ class Settings:
         return value or {}
 
     def _found(self, entry: _M | None, path: ValuePath, known: tuple[str, ...]) -> _M:
-        if entry is not None:
-            return entry
+        if entry is None:
+            raise self._missing(path, known)
+        return entry
+
+    def _missing(self, path: ValuePath, known: tuple[str, ...]) -> Usage:
         if path in self._late:
-            raise self._late[path]
+            return self._late[path]
         hint = f"known there: {', '.join(known)}" if known else f"add '{path[0]}:' to it"
-        raise Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
+        return Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
 
     def _invalid(self, error: ValidationError, path: ValuePath) -> Usage:
         found = error.errors(include_url=False, include_context=False, include_input=False)

@@ -31,8 +31,8 @@ from cdc.control.connect import Connect
 from cdc.control.load import loading
 from cdc.control.operate import opened, owner_of, partitions_of, table_of, topic_of, topics
 from cdc.db.source import connect_source
-from cdc.engine.build import open_target
 from cdc.engine.plans import Plans
+from cdc.engine.targets import open_target
 from cdc.errors import Poison, Terminal, Transient
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import ChangeEvent, DeletePolicy, Kind, TargetTable, TopicPartition, Value

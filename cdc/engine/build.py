@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cdc.db import postgres
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
+from cdc.engine.targets import open_target
 from cdc.engine.worker import Parts
 from cdc.mapping.load import load
-from cdc.settings import KafkaSettings, Settings, TargetSettings
+from cdc.settings import KafkaSettings, Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
-from cdc.target.postgres import PostgresTarget
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,6 @@ def parts(spec: WorkerSpec) -> Parts:
         placeholder=spec.placeholder,
         failpoint=failpoints.from_environment(),
     )
-
-
-def open_target(target: TargetSettings) -> PostgresTarget:
-    """The target of an entry in connections.yaml; it connects when it is opened."""
-
-    def connect() -> postgres.Connection:
-        return postgres.connect(target, application_name=f"{target.application_name}-applier")
-
-    return PostgresTarget(connect, target.session)
 
 
 def ask_identity(settings: Settings, name: str) -> SourceIdentity:

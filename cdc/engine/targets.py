@@ -1,0 +1,67 @@
+"""Targets by kind: the one place that knows which class serves an entry of connections.yaml.
+
+A kind has three sides: the target that a worker writes to, the operator's view of its state, and, where it can keep
+the control tables, the audit trail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cdc.db import postgres
+from cdc.model import TargetTable
+from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
+from cdc.target.base import Capabilities, Target
+from cdc.target.operator import AuditLog, Operator
+from cdc.target.postgres import PostgresTarget
+from cdc.target.postgres_audit import PostgresAuditLog
+from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rows import TargetRows
+from cdc.target.sqlite import SqliteTarget
+from cdc.target.sqlite_database import SqliteDatabase
+from cdc.target.sqlite_rows import SqliteRows
+from cdc.target.sqlstate_audit import SqlAuditLog
+from cdc.target.sqlstate_operator import SqlOperator
+from cdc.target.sqlstate_target import Connect
+
+
+def open_target(settings: TargetSettings) -> Target:
+    """The target of an entry in connections.yaml; it connects when it is opened."""
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresTarget(_postgres(settings, "applier"), settings.session)
+        case SqliteTargetSettings():
+            return SqliteTarget(_sql(settings))
+
+
+def capabilities_of(settings: TargetSettings) -> Capabilities:
+    """What a target of this kind can do, without connecting to it."""
+    return open_target(settings).capabilities
+
+
+def open_operator(settings: TargetSettings) -> Operator:
+    """The operator's side of a target; it connects when it is opened."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresOperator(_postgres(settings, "operator"))
+    return SqlOperator(_sql(settings))
+
+
+def open_audit_log(settings: TargetSettings) -> AuditLog:
+    """The audit trail in a target that keeps the control tables, connected. Raises `Transient` or `Terminal`."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresAuditLog(_postgres(settings, "audit"))
+    return SqlAuditLog(_sql(settings))
+
+
+def open_rows(settings: SqliteTargetSettings, table: TargetTable) -> TargetRows:
+    """The rows of a target that is compared from outside, connected. Raises `Transient` or `Terminal`."""
+    return SqliteRows(_sql(settings)(False), table)
+
+
+def _sql(settings: SqliteTargetSettings) -> Connect:
+    """Opens connections as sqlstate.py wants them."""
+    return lambda create: SqliteDatabase(settings.path, wait_s=settings.wait_s, durable=settings.durable, create=create)
+
+
+def _postgres(settings: PostgresTargetSettings, role: str) -> Callable[[], postgres.Connection]:
+    return lambda: postgres.connect(settings, application_name=f"{settings.application_name}-{role}")
