@@ -62,8 +62,8 @@ class ConsumerOptions:
     `unreachable_after_s`: an empty poll asks the brokers for an answer at most this often; without one for as long,
     `poll` raises `Transient`.
     `fetch_bytes`, `partition_fetch_bytes`: as on the wire, where records with schemas are a twentieth of their size; a
-    larger record still comes. librdkafka reads no faster with more, and a worker held 1,050 MB with 32 and 8 MB, 365 with
-    8 and 1 (20 tables, 80 partitions), 244 so.
+    larger record still comes. librdkafka reads no faster with more, and a worker held 1,050 MB with 32 and 8 MB, 365
+    with 8 and 1 (20 tables, 80 partitions), 244 so.
     """
 
     client_id: str = "cdc"
