@@ -44,6 +44,7 @@ REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
 HEAL_SECONDS = 5.0
 DISPLAY_SECONDS = 5.0
+GARBAGE_SECONDS = 30.0
 PURGE_SECONDS, PURGE_AGAIN_SECONDS = 3600.0, 10.0
 
 
@@ -89,6 +90,7 @@ class Worker:
         self._ready: Batch | None = None  # mapped and encoded, for the writer as soon as it is free
         self.stopping = False
         self.orphaned: Callable[[], bool] = lambda: False  # its supervisor died: leave
+        self.collect_garbage: Callable[[], object] = lambda: None  # where that does not happen by itself
 
     def stop(self) -> None:
         """Finish the batch in flight and leave. Safe to call from a signal handler."""
@@ -297,6 +299,8 @@ class Worker:
             self._report("running")
         if self._is_due("display", DISPLAY_SECONDS):
             self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
+        if self._is_due("garbage", GARBAGE_SECONDS):
+            self.collect_garbage()
         self._collect(wait=False)
         if not self._nothing_on_its_way or not self._is_due("retries", HOUSEKEEPING_SECONDS):
             return
