@@ -39,14 +39,14 @@ def main(
     """Run workloads by contenders, in rounds that take turns. Exits 1 when something failed; the rest is kept.
 
     quick: the main workload only, in under five minutes; the last line is one JSON object. durable: databases wait for
-    their disk. search_sink: only try settings of the JDBC sink. rows: of a workload (100,000 when quick or searching,
-    else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog, startup),
+    their disk. search_sink: only try settings of the JDBC sink. rows: of a workload (150,000 when quick, 100,000 when
+    searching, else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog, startup),
     contender: only these. out: folder for results.json and results.svg, written after each workload.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # its stack is stopped on the way out
     folder = out or (None if quick else _HERE)
     chosen = workload or (["snapshot", "latency"] if quick else [])
-    size = rows or (100_000 if quick or search_sink else 200_000)
+    size = rows or (150_000 if quick else 100_000 if search_sink else 200_000)
     results = Results(durable=durable)
     with new_world(durable=durable) as world:
         if search_sink:
