@@ -40,8 +40,8 @@ def main(
 
     quick: the main workload only, in under five minutes; the last line is one JSON object. durable: databases wait for
     their disk. search_sink: only try settings of the JDBC sink. rows: of a workload (150,000 when quick, 100,000 when
-    searching, else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog, startup),
-    contender: only these. out: folder for results.json and results.svg, written after each workload.
+    searching, else 200,000). backlog: changes of it. rounds: at most. workload (also growth, latency, backlog,
+    startup), contender: only these. out: folder for results.json and results.svg, written after each workload.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # its stack is stopped on the way out
     folder = out or (None if quick else _HERE)
