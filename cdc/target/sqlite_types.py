@@ -132,7 +132,7 @@ def _encoder(column: ColumnType, storage: str) -> Encode | None:
     if storage == "ANY":
         return _natural(column)
     if storage in ("INTEGER", "NUMERIC") and kind in (Kind.BOOLEAN, Kind.INTEGER):
-        return _itself  # beyond 64 bits the driver refuses it
+        return _natural(column)
     if storage == "INTEGER" and kind is Kind.DECIMAL:
         return _whole
     if storage == "REAL":
@@ -144,7 +144,9 @@ def _encoder(column: ColumnType, storage: str) -> Encode | None:
 
 def _natural(column: ColumnType) -> Encode:
     """The form in a column that converts nothing."""
-    if column.kind in (Kind.BOOLEAN, Kind.INTEGER):
+    if column.kind is Kind.BOOLEAN:
+        return int
+    if column.kind is Kind.INTEGER:
         return _itself  # beyond 64 bits the driver refuses it
     if column.kind in (Kind.FLOAT32, Kind.FLOAT64):
         return lambda value: "NaN" if isnan(value) else value

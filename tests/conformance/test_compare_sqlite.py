@@ -141,6 +141,15 @@ def test_parked_keys_are_excused(world: World) -> None:
     assert (found.missing, found.excused, found.parked, found.parked_without_key) == (1, 1, 1, 1)
 
 
+def test_a_boolean_is_what_the_file_says(world: World) -> None:
+    world.source.execute("ALTER TABLE t ADD COLUMN flag boolean")
+    world.copy.execute("ALTER TABLE t ADD COLUMN flag INTEGER")
+    world.source.execute("INSERT INTO t VALUES (1, 'a', 'x', true), (2, 'a', 'x', false), (3, 'a', 'x', true)")
+    world.copy.execute("INSERT INTO t VALUES (1, 'a', 'x', 1), (2, 'a', 'x', 0), (3, 'a', 'x', 0)")
+    found = world.compare()
+    assert (found.different, found.columns) == (1, (("flag", 1),))
+
+
 def test_soft_deleted_rows_are_not_there(world: World) -> None:
     world.mapping = "{from: public.t, to: main.t, on_delete: soft, soft_delete_column: gone}"
     world.copy.execute("ALTER TABLE t ADD COLUMN gone INTEGER NOT NULL DEFAULT 0")
