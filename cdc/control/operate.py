@@ -29,8 +29,9 @@ def owner_of(pipeline: Pipeline) -> Owner:
 
 @contextmanager
 def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
-    """The state of a pipeline in its target. Raises `Transient`, `Terminal`, and `Usage` for an unknown target."""
-    target = settings.target(pipeline.target)
+    """The state of a pipeline, where its target keeps it. Raises `Transient`, `Terminal`, and `Usage` for an unknown
+    target."""
+    target = settings.state(pipeline.target)
 
     def connect() -> postgres.Connection:
         return postgres.connect(target, application_name=f"{target.application_name}-operator")

@@ -24,15 +24,30 @@ from cdc.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
-def find_pipelines(folder: Path, names: Sequence[str]) -> list[Pipeline]:
-    """The pipelines of a folder, or the named ones. Raises `Usage` (or `MappingError`) for what is wrong or unknown."""
+def find_pipelines(folder: Path, names: Sequence[str], target: str | None = None) -> list[Pipeline]:
+    """The pipelines of a folder, or the named ones; one with several targets is found once for each of them. `target`:
+    only what goes there. Raises `Usage` (or `MappingError`) for what is wrong or unknown."""
     pipelines = {pipeline.name: pipeline for pipeline in load_all(folder)}
     unknown = [name for name in names if name not in pipelines]
     if unknown:
         raise Usage(f"no pipeline {', '.join(unknown)}", where=str(folder), hint=f"there are {', '.join(pipelines)}")
     if not pipelines:
         raise Usage("no pipelines", where=str(folder), hint="write mappings/NAME.yaml, or give --mappings FOLDER")
-    return [pipelines[name] for name in names] if names else list(pipelines.values())
+    chosen = [pipelines[name] for name in names] if names else list(pipelines.values())
+    parts = [pipeline.part(each) for pipeline in chosen for each in pipeline.targets if target in (None, each)]
+    if not parts:
+        known = sorted({each for pipeline in chosen for each in pipeline.targets})
+        raise Usage(f"nothing goes to a target {target}", where=str(folder), hint=f"there are {', '.join(known)}")
+    return parts
+
+
+def one_pipeline(folder: Path, name: str, target: str | None = None) -> Pipeline:
+    """The one that a command is about: raises `Usage` when it has several targets and none is named."""
+    found = find_pipelines(folder, [name], target)
+    if len(found) > 1:
+        known = ", ".join(each.target for each in found)
+        raise Usage(f"pipeline {name} has several targets", where=found[0].file, hint=f"--target: one of {known}")
+    return found[0]
 
 
 def worker_specs(
@@ -48,7 +63,12 @@ def worker_specs(
     for pipeline in pipelines:
         placeholder = _placeholder(settings, pipeline)
         spec = WorkerSpec(
-            Path(pipeline.file), connections_file, placeholder, log_level=log_level, environment=environment or {}
+            Path(pipeline.file),
+            connections_file,
+            placeholder,
+            pipeline.target,
+            log_level=log_level,
+            environment=environment or {},
         )
         specs += [spec] * workers
     return specs

@@ -31,7 +31,7 @@ from cdc.control.connect import Connect
 from cdc.control.load import loading
 from cdc.control.operate import opened, owner_of, partitions_of, table_of, topic_of, topics
 from cdc.db.source import connect_source
-from cdc.engine.build import open_target
+from cdc.engine.build import target_of
 from cdc.engine.plans import Plans
 from cdc.errors import Poison, Terminal, Transient
 from cdc.mapping.model import Pipeline, TableMapping
@@ -180,7 +180,7 @@ def _run(
     """Sweep to the newest of the open snapshots, which settles the older ones."""
     with topics(settings, pipeline) as consumer:
         table = present_table(consumer, pipeline, mapping)
-    target = open_target(settings.target(pipeline.target))
+    target = target_of(settings, pipeline)
     target.open(owner_of(pipeline))
     try:
         target.prepare(table)

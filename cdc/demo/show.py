@@ -28,7 +28,8 @@ from cdc.errors import Terminal
 from cdc.mapping.model import Pipeline
 from cdc.reconcile.compare import compare
 from cdc.reconcile.report import CompareReport
-from cdc.settings import STACK_HOME_VARIABLE, Settings, load
+from cdc.references import STACK_HOME_VARIABLE
+from cdc.settings import Settings, load
 from cdc.stack import Stack
 
 CAUGHT_UP_WITHIN_S = 120.0

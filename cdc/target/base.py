@@ -36,10 +36,16 @@ class PoisonRow(Poison):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a target can do; the engine and the lint read it, they never ask for the class."""
+    """What a target can do; the engine and the lint read it, they never ask for the class.
+
+    `transactions`: rows and watermark become durable together. A target without them keeps all state (watermarks,
+    parked records, counts, and per key what it was given last: the guard) in a store beside it, and promises less: a
+    change takes effect at least once, and every repetition carries the idempotency key of its first delivery.
+    """
 
     transactions: bool
     creates_tables: bool
+    max_rows: int | None = None  # of one batch; None: what the pipeline says
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -210,8 +216,12 @@ class Target(Protocol):
     def watermarks(self) -> list[Watermark]:
         """All watermarks of this owner, without taking them."""
 
-    def begin(self) -> AbstractContextManager[Transaction]:
-        """A transaction; commits at the end of the block, rolls back when it raises."""
+    def begin(self, moves: Sequence[Advance] = ()) -> AbstractContextManager[Transaction]:
+        """A transaction; commits at the end of the block, rolls back when it raises.
+
+        `moves`: what its `advance` will be given. Only a target without transactions needs to know it beforehand: what
+        it sends cannot be taken back, so it makes sure first that these fences are held (else `Fenced`).
+        """
 
     def epochs(self) -> list[Epoch]:
         """The newest epoch of every source this owner has read."""

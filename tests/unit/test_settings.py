@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import CdcError, Usage
-from cdc.settings import STACK_KEYS, References, Secret, Settings, load
+from cdc.references import STACK_KEYS, References, Secret
+from cdc.settings import Settings, load
 
 SECRET = "hunter2-and-more"
 

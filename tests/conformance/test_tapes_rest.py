@@ -1,0 +1,209 @@
+"""The REST target, against a partner that answers, and a PostgreSQL that keeps its state, equals the oracle.
+
+Declared differences, all because a REST target keeps no values: it lends none to a row's next key (such a change is
+parked as `partial_image` and waits for a whole row), it marks no rows (soft deletes are a request of the mapping's),
+and changes of one row at one position that say the same are one delivery.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cdc.engine.oracle import Oracle
+from cdc.errors import Transient
+from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, RowOp, TargetTable
+from cdc.settings import RestSettings
+from cdc.stack.partner_store import Fault
+from cdc.target.base import Owner, hold_of
+from cdc.target.postgres import PostgresTarget
+from cdc.target.rest import RestTarget
+from cdc.target.rest_requests import BatchRequest, Request, Requests
+from tests import tapes
+from tests.fix_stack import Database
+from tests.partner import Running, running_partner
+from tests.tapes import REFUSED_TEXT, build, named_cases, play, rows_strategy
+
+pytestmark = pytest.mark.database
+CUTS = st.lists(st.integers(1, 20), max_size=4)
+_numbers = itertools.count(1)
+POLICIES = [DeletePolicy.DELETE, DeletePolicy.IGNORE]
+
+
+class KeepsNoValues(Oracle):
+    """The oracle with the declared difference: nothing is lent to a row's next key."""
+
+    def _delete(self, row: MappedRow) -> Decision:
+        decision = super()._delete(row)
+        self.moved.clear()
+        return decision
+
+    def _upsert(self, row: MappedRow) -> Decision:
+        current = self.rows.get(row.key)
+        again = current is not None and current.position == row.position
+        if row.partial and row.moved_from is not None and not again:
+            return Decision(Outcome.PARKED, "partial_image")
+        return super()._upsert(row)
+
+
+def single(name: str) -> Requests:
+    at = f"/{name}/{{id}}"
+    return Requests(upsert=Request("PUT", at), patch=Request("PATCH", at), delete=Request("DELETE", at))
+
+
+def batched(name: str) -> Requests:
+    data = {"id": "{id}", "name": "{name}", "notes": "{notes}"}
+    item = {"operation": "{$operation}", "key": "{$key}", "id": "{id}", "data": data}
+    return Requests(batch=BatchRequest("POST", f"/{name}:batch", 3, "items", item, "results", "status"), patches=True)
+
+
+class Bench:
+    def __init__(self, database: Database, partner: Running) -> None:
+        self.dsn = database.dsn
+        self.partner = partner
+        self.reader = psycopg.connect(self.dsn, autocommit=True)
+
+    def target(self, table: TargetTable, requests: Requests, **changed: Any) -> RestTarget:
+        told: dict[str, Any] = {
+            "name": "partner",
+            "kind": "rest",
+            "url": self.partner.url,
+            "retry_for_s": 5.0,
+        } | changed
+        state = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
+        return RestTarget(RestSettings.model_validate(told | changed), state, {table.mapping: requests})
+
+    def check(
+        self,
+        tape: list[MappedRow],
+        cuts: list[int],
+        policy: DeletePolicy = DeletePolicy.DELETE,
+        make: Any = single,
+        refused: bool = False,
+        faults: tuple[Fault, ...] = (),
+    ) -> None:
+        name = f"customers_{next(_numbers)}"
+        table = tapes.table(name, policy)
+        with self.partner.store.held():
+            self.partner.store.refuses = {"name": [REFUSED_TEXT]} if refused else {}
+            self.partner.store.log.clear()
+        oracle = KeepsNoValues(table, accepts=lambda values: not refused or values[1] != REFUSED_TEXT)
+        oracle.play(tape)
+        target = self.target(table, make(name))
+        self.partner.fault(*faults)
+        try:
+            applier = play(target, table, tape, cuts, Owner(name, "target"))
+            stored = target.parked([tapes.PARTITION])
+        finally:
+            target.close()
+            self.partner.fault()
+        found = self.partner.resources(f"/{name}/")
+        assert {(body["id"],): tuple(body.values()) for body in found.values()} == oracle.visible()
+        assert set(applier.held) == {(table.mapping, hold_of(key)) for key in oracle.parked}
+        assert set(stored) == set(applier.held)
+        assert self.partner.applied_twice() == []
+        self._counted(name, len(tape))
+
+    def _counted(self, pipeline: str, records: int) -> None:
+        query = "SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s"
+        tallied = self.reader.execute(query, (pipeline,)).fetchone()
+        assert tallied is not None
+        assert (tallied[0] or 0) == records
+        assert (tallied[1] or 0) >= 0
+        left = self.reader.execute("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'").fetchone()
+        assert left == (0,), "no delivery without an answer is left"
+
+
+@pytest.fixture(scope="module")
+def bench(module_database: Database) -> Iterator[Bench]:
+    with running_partner() as partner:
+        bench = Bench(module_database, partner)
+        yield bench
+        bench.reader.close()
+
+
+def without_same_ties(tape: list[MappedRow]) -> list[MappedRow]:
+    """Without changes that say, at one position of one row, what another one said before a third: declared."""
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for row in tape:
+        said = (row.op, row.key, row.position, repr(row.values))
+        if row.op is RowOp.TRUNCATE or said not in seen:
+            kept.append(row)
+        seen.add(said)
+    return kept
+
+
+@pytest.mark.parametrize("make", [single, batched])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", named_cases())
+def test_named_cases(bench: Bench, name: str, policy: DeletePolicy, make: Any) -> None:
+    tape = named_cases()[name]
+    bench.check(tape, [], policy, make)
+    bench.check(tape, list(range(1, len(tape))), policy, make)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from(POLICIES))
+def test_random_tapes(
+    bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
+) -> None:
+    bench.check(without_same_ties(build(specification)), cuts, policy)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(specification=rows_strategy(moves=False, refused=True))
+def test_refused_rows_park_their_key(bench: Bench, specification: list[tuple[object, ...]]) -> None:
+    tape = without_same_ties(build(specification))
+    bench.check(tape, list(range(1, len(tape))), refused=True)
+    bench.check(tape, list(range(1, len(tape))), refused=True, make=batched)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", times=2, status=500),
+        Fault("status", times=2, status=429, retry_after=0),
+        Fault("drop_before", times=2),
+        Fault("drop_after", times=3),
+    ],
+    ids=lambda fault: f"{fault.kind}{fault.status if fault.kind == 'status' else ''}",
+)
+def test_a_faulty_partner_gets_everything_once(bench: Bench, fault: Fault) -> None:
+    tape = tapes.Tape()
+    rows = [tape.full(key % 7, f"name {key}", "x", (1, key)) for key in range(40)]
+    bench.check([*rows, tape.delete(3, (2, 0)), *tape.again(rows[20:])], [5, 11, 30], faults=(fault,))
+
+
+def test_a_batch_that_failed_half_way_goes_on_under_the_same_keys(bench: Bench) -> None:
+    """Some were answered, some not, the worker comes again: those left leave as they were, the others not at all."""
+    name = f"customers_{next(_numbers)}"
+    table, owner, tape = tapes.table(name), Owner(name, "target"), tapes.Tape()
+    rows = [tape.full(key, "a", "x", (1, key)) for key in range(30)]
+    with bench.partner.store.held():
+        bench.partner.store.log.clear()
+        bench.partner.store.refuses = {}
+    bench.partner.fault(Fault("drop_after", path=f"/{name}/2"))
+    target = bench.target(table, single(name), retry_for_s=0.2)
+    try:
+        with pytest.raises(Transient):
+            play(target, table, rows, [], owner)
+    finally:
+        target.close()
+        bench.partner.fault()
+    assert len(bench.partner.resources(f"/{name}/")) > 0
+    target = bench.target(table, single(name))
+    try:
+        play(target, table, rows, [10], owner)
+    finally:
+        target.close()
+    assert len(bench.partner.resources(f"/{name}/")) == 30
+    assert bench.partner.applied_twice() == []
+    assert bench.partner.under_two_keys() == []
+    assert bench.reader.execute("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'").fetchone() == (0,)
