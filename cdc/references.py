@@ -19,8 +19,10 @@ STACK_HOME_VARIABLE = "CDC_STACK_HOME"
 STACK_KEYS = (
     "kafka",  # host:port
     "connect",  # URL
+    "partner",  # URL
+    "partner.secret",
     "home",
-    "secrets",  # properties file with postgres.password and mariadb.password
+    "secrets",  # properties file with the two passwords and partner.secret
     *(f"{server}.{part}" for server in ("postgres", "mariadb") for part in ("host", "port", "user", "password")),
 )
 _STACK_HOST = "127.0.0.1"
@@ -123,9 +125,13 @@ class References:
             hint = f"cdc stack up, or {STACK_HOME_VARIABLE}=<its home>"
             raise Usage(f"${{stack:{key}}}: there is no local stack in {home}", hint=hint) from error
         part, _, what = key.partition(".")
+        if part not in choices["ports"]:  # an older version made it
+            raise Usage(f"${{stack:{key}}}: the stack in {home} has no {part} yet", hint="cdc stack up")
+        if key == "partner.secret":
+            return str(choices["partner_secret"])
         address = f"{_STACK_HOST}:{choices['ports'][part]}"
         if part in _STACK_USERS:
             port = str(choices["ports"][part])
             values = {"host": _STACK_HOST, "port": port, "user": _STACK_USERS[part]}
             return values.get(what) or str(choices[f"{part}_password"])
-        return f"http://{address}" if part == "connect" else address
+        return f"http://{address}" if part in ("connect", "partner") else address

@@ -264,7 +264,7 @@ def _pipeline(
     marks |= {each.partition: each.next for each in stored.partitions if each.next is not None}
     since = {} if unreachable else offsets.waiting_since(settings, marks)
     return PipelineStatus(
-        name=pipeline.name,
+        name=pipeline.label,
         target=pipeline.target,
         state="unknown" if unreachable else state,
         error=problem,
@@ -384,5 +384,5 @@ def _by_reason(counted: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _snapshot(pipeline: Pipeline, found: OpenSnapshot) -> SnapshotStatus:
     table = found.mapping.partition("/")[2]
-    command = f"cdc sweep {pipeline.name} {table} --execute --reason …"
+    command = f"cdc sweep {pipeline.label} {table} --execute --reason …"
     return SnapshotStatus(found.mapping, found.found_at.isoformat(timespec="seconds"), command)

@@ -268,6 +268,7 @@ class Pipeline(_Part):
     """The mappings."""
 
     _document: Document | None = PrivateAttr(default=None)
+    _one_of_several: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
     def _some_target(self) -> Pipeline:
@@ -278,6 +279,11 @@ class Pipeline(_Part):
     @property
     def name(self) -> str:
         return self.pipeline
+
+    @property
+    def label(self) -> str:
+        """How commands name it: NAME, or NAME:TARGET for a part of a pipeline with several targets."""
+        return f"{self.name}:{self.target}" if self._one_of_several else self.name
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -295,6 +301,7 @@ class Pipeline(_Part):
         tables = tuple(table for table in self.tables if table.targets is None or target in table.targets)
         part = self.model_copy(update={"target_": target, "targets_": (), "tables": tables})
         part._document = self._document
+        part._one_of_several = self._one_of_several or len(self.targets) > 1
         return part
 
     @property

@@ -126,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith(":batch"):
             return self._batch(path.removesuffix(":batch"), body)
         if operation == "create":
+            if not isinstance(body, dict) or "id" not in body:
+                return 400, {"error": "no id"}
             path = f"{path}/{body['id']}"
         status = self.server.store.change(operation, path, body, key)
         return status, {"error": "refused"} if status == 422 else {"path": path}

@@ -287,7 +287,7 @@ class RestTransaction:
         for index, delivery in going:
             answer = refused.get(delivery.idempotency_key)
             if answer is not None:
-                detail = f"the target answered {answer.status}: cdc deliveries show {delivery.idempotency_key}"
+                detail = f"the target answered {answer.status}: cdc deliveries show {delivery.idempotency_key} --answer"
                 decisions[index] = Decision(Outcome.PARKED, f"refused_{answer.status}", detail)
         return decisions
 
