@@ -55,8 +55,10 @@ def counted(pipeline: Pipeline, starts: Mapping[Place, int] | None = None) -> in
     Only for pipelines that were never rewound, on topics without transactions: there a record is an offset.
     """
     found = pipeline.rows(
-        "SELECT topic, partition, sum(number)::bigint, min(number) FROM cdc.tally WHERE pipeline = %s GROUP BY 1, 2",
+        "SELECT topic, partition, sum(number)::bigint, min(number) FROM cdc.tally WHERE pipeline = %s AND target = %s"
+        " GROUP BY 1, 2",
         pipeline.name,
+        pipeline.target,
     )
     assert all(least >= 0 for *_, least in found), f"{pipeline.name}: a negative count: {found}"
     tallied = {(topic, partition): number for topic, partition, number, _ in found}
