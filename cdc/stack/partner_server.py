@@ -194,7 +194,12 @@ class _Handler(BaseHTTPRequestHandler):
         return urllib.parse.urlsplit(self.path).path
 
     def _body(self) -> bytes:
-        return self.rfile.read(min(int(self.headers.get("Content-Length") or 0), _MOST_BYTES))
+        """Raises `ConnectionError` when the client went away before it had sent all: half a change is none."""
+        length = min(int(self.headers.get("Content-Length") or 0), _MOST_BYTES)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("cut short")
+        return body
 
     def _answer(self, status: int, content: Any = None, headers: dict[str, str] | None = None) -> None:
         body = b"" if status == 204 or content is None else json.dumps(content).encode()
