@@ -18,7 +18,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -127,8 +127,8 @@ class SourceSettings(DatabaseSettings):
         return f"source {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
 
 
-class TargetSettings(DatabaseSettings):
-    """A database that pipelines write to. `session`: server parameters of the applier's connections
+class PostgresTargetSettings(DatabaseSettings):
+    """A PostgreSQL database that pipelines write to. `session`: server parameters of the applier's connections
     (`synchronous_commit: "off"`, `work_mem: 64MB`)."""
 
     name: str
@@ -140,6 +140,25 @@ class TargetSettings(DatabaseSettings):
     @property
     def where(self) -> str:
         return f"target {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+class SqliteTargetSettings(_Model):
+    """A SQLite file that pipelines write to, made when it is not there. `path` is relative to connections.yaml.
+    `wait_s`: how long a writer waits for the others, one of which may write at a time. `durable`: a commit survives a
+    power cut; without, it survives a crash of the process only."""
+
+    name: str
+    kind: Literal["sqlite"]
+    path: Path
+    wait_s: float = Field(default=30.0, gt=0, le=600)
+    durable: bool = True
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.kind}:{self.path}"
+
+
+TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings  # databases: they keep state
 
 
 class OAuth2(_Model):
@@ -200,6 +219,14 @@ class RestSettings(_Model):
         return f"target {self.name}: {self.url}"
 
 
+TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings] | type[RestSettings]] = {
+    "postgresql": PostgresTargetSettings,
+    "sqlite": SqliteTargetSettings,
+    "rest": RestSettings,
+}
+"""What an entry of `targets` may be, by its `kind`. Another kind of database has its settings here and in the alias."""
+
+
 class _Control(_Model):
     target: str
 
@@ -224,7 +251,9 @@ class Settings:
         self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
         self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
         self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
-        self._targets = {name: self._target(name) for name in self._mapping(("targets",))}
+        self._targets: dict[str, TargetSettings | RestSettings | None] = {
+            name: self._target(name) for name in self._mapping(("targets",))
+        }
         self._control = self._entry(_Control, ("control",)) if "control" in sections else None
 
     @property
@@ -265,7 +294,9 @@ class Settings:
     def destination(self, name: str) -> TargetSettings | RestSettings:
         """Whatever kind of target has the name."""
         found = self._targets.get(name)
-        return found if found is not None else self._found(None, ("targets", name), self.targets)
+        if found is None:
+            raise self._missing(("targets", name), self.targets)
+        return found
 
     def target(self, name: str) -> TargetSettings:
         """The database of that name. `Usage` when it is no database."""
@@ -277,7 +308,7 @@ class Settings:
     def state(self, name: str) -> TargetSettings:
         """The database that keeps what the engine knows of a target: itself, or of a REST target its `state`."""
         found = self.destination(name)
-        if isinstance(found, TargetSettings):
+        if not isinstance(found, RestSettings):
             return found
         return self.control if found.state is None else self.target(found.state)
 
@@ -317,10 +348,16 @@ class Settings:
         return found
 
     def _target(self, name: str) -> TargetSettings | RestSettings | None:
-        path: ValuePath = ("targets", name)
-        if self._mapping(path).get("kind") == "rest":
-            return self._entry(RestSettings, path, name=name)
-        return self._entry(TargetSettings, path, name=name)
+        path = ("targets", name)
+        kind = self._mapping(path).get("kind")
+        if kind is not None and (not isinstance(kind, str) or kind not in TARGET_KINDS):
+            raise self._wrong(
+                f"there is no target of kind {kind!r}", (*path, "kind"), f"one of {', '.join(TARGET_KINDS)}"
+            )
+        found: TargetSettings | RestSettings | None = self._entry(TARGET_KINDS[kind or "postgresql"], path, name=name)
+        if isinstance(found, SqliteTargetSettings):
+            found = found.model_copy(update={"path": self._folder / found.path})
+        return found
 
     def _entry(self, model: type[_M], path: ValuePath, **given: Any) -> _M | None:
         """The checked entry; None when a reference in it can't be looked up now (kept in `_late` for who asks)."""
@@ -375,12 +412,15 @@ class Settings:
         return value or {}
 
     def _found(self, entry: _M | None, path: ValuePath, known: tuple[str, ...]) -> _M:
-        if entry is not None:
-            return entry
+        if entry is None:
+            raise self._missing(path, known)
+        return entry
+
+    def _missing(self, path: ValuePath, known: tuple[str, ...]) -> Usage:
         if path in self._late:
-            raise self._late[path]
+            return self._late[path]
         hint = f"known there: {', '.join(known)}" if known else f"add '{path[0]}:' to it"
-        raise Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
+        return Usage(f"the file has no {' '.join(map(str, path))}", where=self._document.name, hint=hint)
 
     def _invalid(self, error: ValidationError, path: ValuePath) -> Usage:
         found = error.errors(include_url=False, include_context=False, include_input=False)

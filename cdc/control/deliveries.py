@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
 from cdc.control.operate import owner_of
-from cdc.db import postgres
+from cdc.engine.targets import opened_ledger
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline
 from cdc.settings import Settings
 from cdc.target.delivery import Recorded, State
-from cdc.target.postgres_ledger import PostgresLedger
 
 
 @dataclass(frozen=True)
@@ -53,21 +51,16 @@ def deliveries(settings: Settings, pipelines: Sequence[Pipeline], wanted: Wanted
 def delivery(settings: Settings, pipelines: Sequence[Pipeline], idempotency_key: str) -> Delivered:
     """The delivery with this idempotency key. Raises `Usage` when there is none."""
     for pipeline in _to_rest(settings, pipelines):
-        with _connected(settings, pipeline) as connection:
-            recorded = PostgresLedger(connection, owner_of(pipeline)).one(idempotency_key)
+        with opened_ledger(settings.state(pipeline.target), owner_of(pipeline)) as ledger:
+            recorded = ledger.one(idempotency_key)
         if recorded is not None:
             return Delivered(pipeline.name, pipeline.target, recorded)
     raise Usage(f"no delivery has the idempotency key {idempotency_key}", hint="cdc deliveries list")
 
 
 def _ask(settings: Settings, pipeline: Pipeline, wanted: Wanted) -> list[Recorded]:
-    with _connected(settings, pipeline) as connection:
-        return PostgresLedger(connection, owner_of(pipeline)).recorded(**asdict(wanted))
-
-
-def _connected(settings: Settings, pipeline: Pipeline) -> closing[postgres.Connection]:
-    state = settings.state(pipeline.target)
-    return closing(postgres.connect(state, application_name=f"{state.application_name}-operator"))
+    with opened_ledger(settings.state(pipeline.target), owner_of(pipeline)) as ledger:
+        return ledger.recorded(**asdict(wanted))
 
 
 def _to_rest(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Pipeline]:

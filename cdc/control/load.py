@@ -22,7 +22,7 @@ from cdc.control.fitness import is_captured
 from cdc.control.operate import owner_of, topic_of
 from cdc.db.catalog import LogPosition
 from cdc.db.source import SourceDatabase, connect_source
-from cdc.engine.build import open_target
+from cdc.engine.targets import open_target
 from cdc.errors import Terminal, Transient, Usage
 from cdc.mapping.diagnostics import nearest
 from cdc.mapping.model import Pipeline, TableMapping

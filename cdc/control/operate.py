@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from cdc.db import postgres
 from cdc.engine.build import kafka_connection
+from cdc.engine.targets import open_operator
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import TopicPartition
@@ -14,7 +14,6 @@ from cdc.settings import Settings
 from cdc.source.consumer import Consumer, ConsumerOptions, open_consumer
 from cdc.target.base import Owner
 from cdc.target.operator import Operator
-from cdc.target.postgres_operator import PostgresOperator
 
 KAFKA_ANSWERS_WITHIN_S = 5.0
 """A person waits for the answer: shorter than what a worker grants."""
@@ -31,12 +30,7 @@ def owner_of(pipeline: Pipeline) -> Owner:
 def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
     """The state of a pipeline, where its target keeps it. Raises `Transient`, `Terminal`, and `Usage` for an unknown
     target."""
-    target = settings.state(pipeline.target)
-
-    def connect() -> postgres.Connection:
-        return postgres.connect(target, application_name=f"{target.application_name}-operator")
-
-    operator = PostgresOperator(connect)
+    operator = open_operator(settings.state(pipeline.target))
     operator.open(owner_of(pipeline))
     try:
         yield operator

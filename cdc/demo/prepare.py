@@ -16,7 +16,7 @@ from cdc.control.registration import read_config
 from cdc.db import mariadb, postgres
 from cdc.demo import rows, seed
 from cdc.errors import Usage
-from cdc.settings import Account, DatabaseSettings, Settings, SourceSettings, TargetSettings
+from cdc.settings import Account, DatabaseSettings, PostgresTargetSettings, Settings, SourceSettings
 
 MARK = "cdc demo"
 _ROWS_A_STATEMENT = 1_000
@@ -50,6 +50,8 @@ def prepare(
     source, ledger, target = settings.source(crm), settings.source(billing), settings.target(hub)
     if source.kind != "postgresql" or ledger.kind != "mariadb":
         raise Usage("the demo wants a PostgreSQL and a MariaDB source", where=settings.name)
+    if not isinstance(target, PostgresTargetSettings):
+        raise Usage("the demo's hub is a PostgreSQL database", where=settings.name)
     report(f"{source.where}")
     made = _prepare_crm(settings, source, customers, number)
     report(f"{ledger.where}")
@@ -129,7 +131,7 @@ def _publish(connection: postgres.Connection, settings: Settings, source: Source
     connection.execute(publication_sql(name, tables, [signal] if signal else []).encode())
 
 
-def _prepare_hub(target: TargetSettings) -> None:
+def _prepare_hub(target: PostgresTargetSettings) -> None:
     """An empty database that belongs to the account which applies changes."""
     admin = _admin(target, target.where)
     _make_postgres_database(target, target.database, admin, "LOGIN")

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from cdc.db import postgres
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
+from cdc.engine.targets import open_state, open_target
 from cdc.engine.worker import Parts
 from cdc.mapping.load import load
 from cdc.mapping.model import Pipeline
-from cdc.settings import KafkaSettings, RestSettings, Settings, TargetSettings
+from cdc.settings import KafkaSettings, RestSettings, Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
 from cdc.target.base import Target
-from cdc.target.postgres import PostgresTarget
 from cdc.target.rest import RestTarget
 from cdc.target.rest_requests import Requests
 
@@ -69,16 +68,7 @@ def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Fail
         for table in pipeline.tables
         if table.rest is not None
     }
-    return RestTarget(destination, open_target(settings.state(pipeline.target)), requests, failpoint)
-
-
-def open_target(target: TargetSettings) -> PostgresTarget:
-    """The database of an entry in connections.yaml; it connects when it is opened."""
-
-    def connect() -> postgres.Connection:
-        return postgres.connect(target, application_name=f"{target.application_name}-applier")
-
-    return PostgresTarget(connect, target.session)
+    return RestTarget(destination, open_state(settings.state(pipeline.target)), requests, failpoint)
 
 
 def ask_identity(settings: Settings, name: str) -> SourceIdentity:

@@ -25,7 +25,7 @@ from cdc.reconcile.comparison import Comparison, Options
 from cdc.reconcile.report import CompareReport, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
-from cdc.settings import Settings
+from cdc.settings import PostgresTargetSettings, Settings
 
 PATIENCE = 3
 """A key whose source row keeps changing is given up after so many times `settle_s`."""
@@ -143,6 +143,8 @@ class _Connections:
     def target(self, name: str) -> _Target:
         if name not in self._targets:
             settings = self._settings.target(name)
+            if not isinstance(settings, PostgresTargetSettings):
+                raise Usage("only PostgreSQL targets can be compared", where=settings.where)
             connection = postgres.connect(settings, application_name=f"{settings.application_name} compare")
             self._stack.callback(connection.close)
             connection.execute(POSTGRES_SESSION.encode())

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from cdc.model import Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
+
+DISCARDED = "discarded"
+"""Why a record that a person gave up counts as skipped."""
 
 
 class PartitionState(msgspec.Struct, frozen=True):
@@ -134,3 +137,38 @@ class Operator(Protocol):
 
     def note_ends(self, snapshot: OpenSnapshot, ends: Mapping[int, int]) -> None:
         """Remember that the snapshot is over and where the topic's partitions ended then."""
+
+
+class AuditRecord(msgspec.Struct, frozen=True):
+    """What a command did. `after` is None and `finished_at` too when it was interrupted; `error`: why it failed."""
+
+    id: int
+    at: datetime
+    finished_at: datetime | None
+    who: str
+    command: str
+    reason: str
+    before: dict[str, Any]
+    after: dict[str, Any] | None
+    error: str
+
+    @property
+    def outcome(self) -> str:
+        if self.finished_at is None:
+            return "interrupted"
+        return "failed" if self.error else "done"
+
+
+class AuditLog(Protocol):
+    """The audit trail in the control database, over one open connection."""
+
+    def close(self) -> None: ...
+
+    def begin(self, who: str, command: str, reason: str, before: dict[str, Any]) -> int:
+        """Write down, durably, that a command is about to act; returns the record's number."""
+
+    def finish(self, record: int, after: dict[str, Any] | None, error: str) -> None:
+        """Write down how it ended."""
+
+    def records(self, limit: int, command: str) -> list[AuditRecord]:
+        """The newest `limit` records of commands that begin with `command`, newest first."""

@@ -12,12 +12,11 @@ from psycopg.types.json import Jsonb
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
-from cdc.target.operator import Choose, Move, OpenSnapshot, ParkedEntry, PartitionState, WorkerState
+from cdc.target.operator import DISCARDED, Choose, Move, OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_parked import read_headers
 from cdc.target.postgres_state import migrate
 
-DISCARDED = "discarded"
 _MINE = "pipeline = %s AND target = %s"
 _SESSION = {"lock_timeout": "10s", "statement_timeout": "120s", "TimeZone": "UTC"}
 _ENTRY = "id, mapping, hold, topic, partition, record_offset, reason, error, parked_at, retry_requested_at IS NOT NULL"

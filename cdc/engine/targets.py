@@ -1,0 +1,81 @@
+"""Targets by kind: the one place that knows which class serves an entry of connections.yaml.
+
+A kind has three sides: the target that a worker writes to, the operator's view of its state, and, where it can keep
+the control tables, the audit trail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cdc.db import postgres
+from cdc.errors import Usage
+from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
+from cdc.target.base import Owner, Target
+from cdc.target.operator import AuditLog, Operator
+from cdc.target.postgres import PostgresTarget
+from cdc.target.postgres_audit import PostgresAuditLog
+from cdc.target.postgres_ledger import PostgresLedger
+from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rest import StateStore
+from cdc.target.sqlite import SqliteTarget
+from cdc.target.sqlite_database import SqliteDatabase
+from cdc.target.sqlstate_audit import SqlAuditLog
+from cdc.target.sqlstate_operator import SqlOperator
+from cdc.target.sqlstate_target import Connect
+
+
+def open_target(settings: TargetSettings) -> Target:
+    """The target of an entry in connections.yaml; it connects when it is opened."""
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresTarget(_postgres(settings, "applier"), settings.session)
+        case SqliteTargetSettings():
+            return SqliteTarget(_sql(settings))
+
+
+def open_state(settings: TargetSettings) -> StateStore:
+    """The database that keeps a REST target's state; it connects when it is opened."""
+    there = _keeping_ledgers(settings)
+    return PostgresTarget(_postgres(there, "applier"), there.session)
+
+
+@contextmanager
+def opened_ledger(settings: TargetSettings, owner: Owner) -> Iterator[PostgresLedger]:
+    """What is on record about an owner's deliveries."""
+    connection = _postgres(_keeping_ledgers(settings), "operator")()
+    try:
+        yield PostgresLedger(connection, owner)
+    finally:
+        connection.close()
+
+
+def _keeping_ledgers(settings: TargetSettings) -> PostgresTargetSettings:
+    if isinstance(settings, PostgresTargetSettings):
+        return settings
+    hint = "name one in the entry of the REST target: state: NAME"
+    raise Usage("the state of a REST target must be in a PostgreSQL target", where=settings.where, hint=hint)
+
+
+def open_operator(settings: TargetSettings) -> Operator:
+    """The operator's side of a target; it connects when it is opened."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresOperator(_postgres(settings, "operator"))
+    return SqlOperator(_sql(settings))
+
+
+def open_audit_log(settings: TargetSettings) -> AuditLog:
+    """The audit trail in a target that keeps the control tables, connected. Raises `Transient` or `Terminal`."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresAuditLog(_postgres(settings, "audit"))
+    return SqlAuditLog(_sql(settings))
+
+
+def _sql(settings: SqliteTargetSettings) -> Connect:
+    """Opens connections as sqlstate.py wants them."""
+    return lambda create: SqliteDatabase(settings.path, wait_s=settings.wait_s, durable=settings.durable, create=create)
+
+
+def _postgres(settings: PostgresTargetSettings, role: str) -> Callable[[], postgres.Connection]:
+    return lambda: postgres.connect(settings, application_name=f"{settings.application_name}-{role}")
