@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings, Target
 from cdc.control.goal import Goal
+from cdc.control.retention import keep_warned
 from cdc.control.run import check_fed, find_pipelines, keep_swept, worker_specs
 from cdc.engine.logs import configure_logs
 from cdc.engine.meter import Profile
@@ -47,6 +48,7 @@ def run(
     check_fed(settings, found, refuse=until_caught_up)
     specs = worker_specs(settings, found, workers, connections, log_level)
     keep_swept(settings, found)
+    keep_warned(settings, found)
     goal = Goal(settings, found, deadline).reached if until_caught_up else None
     supervisor = Supervisor(specs, goal)
     try:

@@ -43,7 +43,7 @@ def retry_after_s(header: str | None, now: float | None = None) -> float | None:
     """Seconds that a Retry-After header asks for; None without one that can be read."""
     if header is None:
         return None
-    if header.strip().isdigit():
+    if header.strip().replace(".", "", 1).isdigit():
         return float(header)
     try:
         at = parsedate_to_datetime(header).timestamp()
