@@ -18,7 +18,7 @@ from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
-from cdc.target.rest import StateStore
+from cdc.target.rest_delivery import StateStore
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlstate_audit import SqlAuditLog

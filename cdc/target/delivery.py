@@ -96,8 +96,9 @@ class Ledger(Protocol):
 
     def raise_floor(self, mapping: str, position: Position) -> None: ...
 
-    def present(self, mapping: str, before: Position) -> list[str]:
-        """Holds of the rows that the target has and that were given to it before `before`."""
+    def present(self, mapping: str, before: Position, after: str, limit: int) -> list[str]:
+        """Holds of the rows that the target has and that were given to it before `before`: the first `limit` whose key
+        hash is greater than `after`, in the order of key hashes."""
 
     def send(self, deliveries: Sequence[Delivery]) -> set[str]:
         """Put on record what leaves now; the idempotency keys of those that were acknowledged already: not to send."""

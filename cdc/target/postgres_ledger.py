@@ -54,11 +54,11 @@ class PostgresLedger:
             (*self._owner, mapping, _FLOOR, position.pack()),
         )
 
-    def present(self, mapping: str, before: Position) -> list[str]:
+    def present(self, mapping: str, before: Position, after: str, limit: int) -> list[str]:
         rows = self._rows(
             f"SELECT hold FROM cdc.delivered WHERE {_MINE} AND mapping = %s AND present AND position < %s"
-            " AND key_hash <> %s ORDER BY key_hash",
-            (*self._owner, mapping, before.pack(), _FLOOR),
+            ' AND key_hash <> %s AND key_hash COLLATE "C" > %s ORDER BY key_hash COLLATE "C" LIMIT %s',
+            (*self._owner, mapping, before.pack(), _FLOOR, after, limit),
         )
         return [hold for (hold,) in rows]
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.engine.oracle import Oracle
-from cdc.errors import Transient
-from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, RowOp, TargetTable
+from cdc.errors import Fenced, Transient
+from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, Position, RowOp, TargetTable, Write
 from cdc.settings import RestSettings
 from cdc.stack.partner_store import Fault
-from cdc.target.base import Owner, hold_of
+from cdc.target.base import Advance, Owner, hold_of
 from cdc.target.postgres import PostgresTarget
 from cdc.target.rest import RestTarget
 from cdc.target.rest_requests import BatchRequest, Request, Requests
@@ -207,3 +209,73 @@ def test_a_batch_that_failed_half_way_goes_on_under_the_same_keys(bench: Bench) 
     assert bench.partner.applied_twice() == []
     assert bench.partner.under_two_keys() == []
     assert bench.reader.execute("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'").fetchone() == (0,)
+
+
+def keys(bench: Bench, name: str) -> set[int]:
+    return {body["id"] for body in bench.partner.resources(f"/{name}/").values()}
+
+
+def played(bench: Bench, table: TargetTable, tape: list[MappedRow], **changed: Any) -> None:
+    """The tape, by a worker whose watermarks begin anew; the guard is that of all of them."""
+    owner, target = Owner(table.name, "target"), bench.target(table, single(table.name), **changed)
+    with closing(target):
+        target.open(owner)
+        mark = target.take({tapes.PARTITION: "topic-id"})[0]
+        moves = [Advance(tapes.PARTITION, mark.fence, mark.next, None)]
+        with target.begin(moves) as transaction:
+            transaction.advance(moves)
+        target.close()
+        play(target, table, tape, [], owner)
+
+
+def test_a_truncate_reaches_every_row_in_portions(bench: Bench) -> None:
+    tape, table = tapes.Tape(), tapes.table(f"customers_{next(_numbers)}")
+    rows = [tape.full(key, "a", "x", (1, key)) for key in range(60)]
+    played(bench, table, [*rows, tape.truncate((5, 0)), tape.full(7, "new", "x", (6, 0))], concurrency=1)
+    assert keys(bench, table.name) == {7}
+
+
+def test_a_truncate_comes_before_any_row(bench: Bench) -> None:
+    """The worker knows the table by name only: its rows go when the first one shows what they look like."""
+    tape, table = tapes.Tape(), tapes.table(f"customers_{next(_numbers)}")
+    played(bench, table, [tape.full(key, "a", "x", (1, key)) for key in range(3)])
+    played(bench, msgspec.structs.replace(table, columns=(), key=()), [tape.truncate((5, 0))])
+    played(bench, table, [tape.full(1, "late", "x", (4, 0)), tape.full(9, "new", "x", (6, 0))])
+    assert keys(bench, table.name) == {9}
+
+
+def test_a_sweep_leaves_only_when_it_is_meant(bench: Bench) -> None:
+    tape, table = tapes.Tape(), tapes.table(f"customers_{next(_numbers)}")
+    played(bench, table, [*(tape.full(key, "a", "x", (1, key)) for key in range(5)), tape.full(9, "met", "x", (20, 0))])
+    target = bench.target(table, single(table.name))
+    with closing(target):
+        target.open(Owner(table.name, "target"))
+        target.prepare(table)
+        with suppress(ZeroDivisionError), target.begin() as rehearsed:
+            report = rehearsed.sweep(table, Position(1, 20, 0), [(3,)])
+            raise ZeroDivisionError
+        assert (report.rows, keys(bench, table.name)) == (4, {0, 1, 2, 3, 4, 9})
+        with target.begin() as transaction:
+            assert transaction.sweep(table, Position(1, 20, 0), [(3,)]).rows == 4
+        assert keys(bench, table.name) == {3, 9}
+    played(bench, table, [tape.full(0, "older", "x", (5, 0)), tape.full(1, "newer", "x", (30, 0))])
+    assert keys(bench, table.name) == {1, 3, 9}
+
+
+def test_who_lost_the_fence_sends_nothing(bench: Bench) -> None:
+    tape, table = tapes.Tape(), tapes.table(f"customers_{next(_numbers)}")
+    owner = Owner(table.name, "target")
+    zombie, successor = bench.target(table, single(table.name)), bench.target(table, single(table.name))
+    with closing(zombie), closing(successor):
+        zombie.open(owner)
+        zombie.prepare(table)
+        old = zombie.take({tapes.PARTITION: "topic-id"})[0]
+        successor.open(owner)
+        successor.take({tapes.PARTITION: "topic-id"})
+        row = tape.full(1, "late", "x", (1, 0))
+        moves = [Advance(tapes.PARTITION, old.fence, old.next, 1)]
+        with pytest.raises(Fenced), zombie.begin(moves) as transaction:
+            transaction.write(table, [Write(row, row.position)])
+    assert keys(bench, table.name) == set()
+    count = "SELECT count(*) FROM cdc.delivery WHERE pipeline = %s"
+    assert bench.reader.execute(count, (owner.pipeline,)).fetchone() == (0,)
