@@ -11,16 +11,19 @@ from contextlib import contextmanager
 
 from cdc.db import postgres
 from cdc.errors import Usage
+from cdc.model import TargetTable
 from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
-from cdc.target.base import Owner, Target
+from cdc.target.base import Capabilities, Owner, Target
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
 from cdc.target.rest_delivery import StateStore
+from cdc.target.rows import TargetRows
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
+from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlstate_audit import SqlAuditLog
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
@@ -58,6 +61,11 @@ def _keeping_ledgers(settings: TargetSettings) -> PostgresTargetSettings:
     raise Usage("the state of a REST target must be in a PostgreSQL target", where=settings.where, hint=hint)
 
 
+def capabilities_of(settings: TargetSettings) -> Capabilities:
+    """What a target of this kind can do, without connecting to it."""
+    return open_target(settings).capabilities
+
+
 def open_operator(settings: TargetSettings) -> Operator:
     """The operator's side of a target; it connects when it is opened."""
     if isinstance(settings, PostgresTargetSettings):
@@ -70,6 +78,11 @@ def open_audit_log(settings: TargetSettings) -> AuditLog:
     if isinstance(settings, PostgresTargetSettings):
         return PostgresAuditLog(_postgres(settings, "audit"))
     return SqlAuditLog(_sql(settings))
+
+
+def open_rows(settings: SqliteTargetSettings, table: TargetTable) -> TargetRows:
+    """The rows of a target that is compared from outside, connected. Raises `Transient` or `Terminal`."""
+    return SqliteRows(_sql(settings)(False), table)
 
 
 def _sql(settings: SqliteTargetSettings) -> Connect:

@@ -40,7 +40,18 @@ class RestTarget:
         self._settings = settings
         self._deliverer = Deliverer(settings, state, failpoint)
         self._tables = Tables(requests)
-        self.capabilities = Capabilities(transactions=False, creates_tables=False, max_rows=self._deliverer.rows)
+        self.capabilities = Capabilities(
+            transactions=False,
+            creates_tables=False,
+            guard="engine",
+            upsert="a request for each row, or one for a batch",
+            limits=(
+                "NaN and infinities: JSON has none",
+                "NULL in a URL",
+                "a row of which only a part came, where no request takes parts",
+            ),
+            max_rows=self._deliverer.rows,
+        )
 
     def open(self, owner: Owner) -> None:
         self._deliverer.open(owner)

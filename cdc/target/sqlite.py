@@ -28,7 +28,13 @@ from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
 class SqliteTarget(SqlTarget):
     """A `Target`. `connect` opens a `SqliteDatabase`."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(
+        transactions=True,
+        creates_tables=True,
+        upsert="rows into a temporary table, then INSERT … ON CONFLICT … WHERE",
+        one_writer=True,
+        limits=("integers beyond 64 bits in INTEGER columns", "NaN in REAL columns"),
+    )
 
     def __init__(self, connect: Connect) -> None:
         super().__init__(connect)

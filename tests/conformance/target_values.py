@@ -34,8 +34,9 @@ VALUES: dict[str, tuple[ColumnType, dict[Any, str]]] = {
     ),
     "float64": (
         ColumnType(Kind.FLOAT64, "float8"),
-        {0.1: "0.1", -1.5e300: "-1.5e+300", 5e-324: "5e-324", 9007199254740993.0: "9.007199254740992e+15", -0.0: "-0"},
+        {0.1: "0.1", -1.5e300: "-1.5e+300", 5e-324: "5e-324", 9007199254740993.0: "9.007199254740992e+15"},
     ),
+    "negative zero": (ColumnType(Kind.FLOAT64, "float8"), {-0.0: "-0"}),
     "float specials": (
         ColumnType(Kind.FLOAT64, "float8"),
         {nan: "NaN", inf: "Infinity", -inf: "-Infinity"},
@@ -81,11 +82,11 @@ VALUES: dict[str, tuple[ColumnType, dict[Any, str]]] = {
     ),
     "json": (
         ColumnType(Kind.JSON, "json"),
-        {'{"a": [null, "é"], "b": 1.10}': '{"a": [null, "é"], "b": 1.10}', "1.10": "1.10", "null": "null"},
+        {'{"a": [null, "é"], "b": 1.10}': '{"a": [null, "é"], "b": 1.10}', "1.10": "1.10"},
     ),
     "json written oddly": (
         ColumnType(Kind.JSON, "json"),
-        {'{"a":1 ,  "a":"\\u0000"}': '{"a":1 ,  "a":"\\u0000"}'},
+        {'{"a":1 ,  "a":"\\u0000"}': '{"a":1 ,  "a":"\\u0000"}', "null": "null"},
     ),
     "literal": (ColumnType(Kind.LITERAL, "inet"), {"10.0.0.0/8": "10.0.0.0/8"}),
     "integers": (
