@@ -7,13 +7,13 @@ the control tables, the audit trail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from cdc.db import postgres
-from cdc.errors import Usage
 from cdc.model import TargetTable
 from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
 from cdc.target.base import Capabilities, Owner, Target
+from cdc.target.delivery import LedgerReader
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
@@ -25,6 +25,7 @@ from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlstate_audit import SqlAuditLog
+from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
 
@@ -40,25 +41,22 @@ def open_target(settings: TargetSettings) -> Target:
 
 def open_state(settings: TargetSettings) -> StateStore:
     """The database that keeps a REST target's state; it connects when it is opened."""
-    there = _keeping_ledgers(settings)
-    return PostgresTarget(_postgres(there, "applier"), there.session)
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresTarget(_postgres(settings, "applier"), settings.session)
+        case SqliteTargetSettings():
+            return SqliteTarget(_sql(settings))
 
 
 @contextmanager
-def opened_ledger(settings: TargetSettings, owner: Owner) -> Iterator[PostgresLedger]:
+def opened_ledger(settings: TargetSettings, owner: Owner) -> Iterator[LedgerReader]:
     """What is on record about an owner's deliveries."""
-    connection = _postgres(_keeping_ledgers(settings), "operator")()
-    try:
-        yield PostgresLedger(connection, owner)
-    finally:
-        connection.close()
-
-
-def _keeping_ledgers(settings: TargetSettings) -> PostgresTargetSettings:
     if isinstance(settings, PostgresTargetSettings):
-        return settings
-    hint = "name one in the entry of the REST target: state: NAME"
-    raise Usage("the state of a REST target must be in a PostgreSQL target", where=settings.where, hint=hint)
+        with closing(_postgres(settings, "operator")()) as connection:
+            yield PostgresLedger(connection, owner)
+    else:
+        with closing(_sql(settings)(False)) as database:
+            yield SqlLedger(database, owner)
 
 
 def capabilities_of(settings: TargetSettings) -> Capabilities:

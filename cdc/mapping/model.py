@@ -298,6 +298,7 @@ class Pipeline(_Part):
 
     def part(self, target: str) -> Pipeline:
         """The pipeline as it runs for one of its targets: that target's tables, with their places in the file."""
+        assert target in self.targets, f"{target} is none of {self.targets}"
         tables = tuple(table for table in self.tables if table.targets is None or target in table.targets)
         part = self.model_copy(update={"target_": target, "targets_": (), "tables": tables})
         part._document = self._document

@@ -22,6 +22,9 @@ import msgspec
 from cdc.model import Position, TopicPartition
 
 State = Literal["sent", "acknowledged", "refused"]
+FLOOR = ""
+"""The key hash under which a mapping's floor stands among its keys."""
+BEGINNING = Position(0, 0, 0, 0)
 EXCERPT = 300
 """Most characters of an answer that are kept."""
 
@@ -114,3 +117,13 @@ class Ledger(Protocol):
 
     def purge(self, keep_s: float, ledger_s: float) -> int:
         """Forget deleted keys older than `keep_s` and settled deliveries older than `ledger_s`; how many went."""
+
+
+class LedgerReader(Protocol):
+    """The ledger of one owner for people."""
+
+    def recorded(self, *, state: str | None, key_hash: str | None, since_s: float | None, limit: int) -> list[Recorded]:
+        """The newest deliveries first. `key_hash`: its beginning; `since_s`: sent in the last so many seconds."""
+
+    def one(self, key: str) -> Recorded | None:
+        """The delivery with this idempotency key."""

@@ -10,21 +10,19 @@ import psycopg
 from cdc.errors import Transient
 from cdc.model import Position, TopicPartition
 from cdc.target.base import Owner, PoisonRow
-from cdc.target.delivery import EXCERPT, Answered, Delivery, Last, Recorded
+from cdc.target.delivery import BEGINNING, EXCERPT, FLOOR, Answered, Delivery, Last, Recorded
 from cdc.target.postgres_errors import translated
 
 _MINE = "pipeline = %s AND target = %s"
-_FLOOR = ""  # the key hash under which a mapping's floor stands among its keys
 _PURGED_AT_ONCE = 10_000
 _SHOWN = (
     "id, mapping, key_hash, idempotency_key, operation, topic || ':' || partition || ':' || record_offset, state,"
     " attempts, status, answer, first_sent_at, sent_at, settled_at"
 )
-_BEGINNING = Position(0, 0, 0, 0)
 
 
 class PostgresLedger:
-    """A `Ledger` on the state store's connection."""
+    """A `Ledger` and a `LedgerReader` on the state store's connection."""
 
     def __init__(self, connection: psycopg.Connection[Any], owner: Owner) -> None:
         self._connection = connection
@@ -42,8 +40,8 @@ class PostgresLedger:
         }
 
     def floor(self, mapping: str) -> Position:
-        found = self.last(mapping, [_FLOOR]).get(_FLOOR)
-        return _BEGINNING if found is None else found.position
+        found = self.last(mapping, [FLOOR]).get(FLOOR)
+        return BEGINNING if found is None else found.position
 
     def raise_floor(self, mapping: str, position: Position) -> None:
         self._rows(
@@ -51,14 +49,14 @@ class PostgresLedger:
             " topic, partition, record_offset) VALUES (%s, %s, %s, %s, '', %s, '', true, '', 0, 0)"
             " ON CONFLICT (pipeline, target, mapping, key_hash)"
             " DO UPDATE SET position = greatest(cdc.delivered.position, excluded.position)",
-            (*self._owner, mapping, _FLOOR, position.pack()),
+            (*self._owner, mapping, FLOOR, position.pack()),
         )
 
     def present(self, mapping: str, before: Position, after: str, limit: int) -> list[str]:
         rows = self._rows(
             f"SELECT hold FROM cdc.delivered WHERE {_MINE} AND mapping = %s AND present AND position < %s"
             ' AND key_hash <> %s AND key_hash COLLATE "C" > %s ORDER BY key_hash COLLATE "C" LIMIT %s',
-            (*self._owner, mapping, before.pack(), _FLOOR, after, limit),
+            (*self._owner, mapping, before.pack(), FLOOR, after, limit),
         )
         return [hold for (hold,) in rows]
 
@@ -179,7 +177,6 @@ class PostgresLedger:
     # -- for people
 
     def recorded(self, *, state: str | None, key_hash: str | None, since_s: float | None, limit: int) -> list[Recorded]:
-        """The newest deliveries first. `key_hash`: its beginning; `since_s`: sent in the last so many seconds."""
         rows = self._rows(
             f"SELECT {_SHOWN} FROM cdc.delivery WHERE {_MINE} AND (%s::text IS NULL OR state = %s)"
             " AND (%s::text IS NULL OR starts_with(key_hash, %s))"
@@ -189,7 +186,6 @@ class PostgresLedger:
         return [Recorded(*row) for row in rows]
 
     def one(self, key: str) -> Recorded | None:
-        """The delivery with this idempotency key."""
         rows = self._rows(
             f"SELECT {_SHOWN} FROM cdc.delivery WHERE {_MINE} AND idempotency_key = %s", (*self._owner, key)
         )

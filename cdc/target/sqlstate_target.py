@@ -24,6 +24,7 @@ from cdc.target.base import (
 )
 from cdc.target.sqlround import PreparedTable
 from cdc.target.sqlstate import Database, Row, marks, migrate
+from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_parked import MINE, ParkedStore
 
 Connect = Callable[[bool], Database]
@@ -55,6 +56,10 @@ class SqlTarget:
     def close(self) -> None:
         if self._database is not None:
             self._database.close()
+
+    def ledger(self) -> SqlLedger:
+        """For a target without transactions whose state is kept here; on the open connection."""
+        return SqlLedger(self.database, self.owner)
 
     @property
     def database(self) -> Database:

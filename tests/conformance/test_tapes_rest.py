@@ -1,4 +1,4 @@
-"""The REST target, against a partner that answers, and a PostgreSQL that keeps its state, equals the oracle.
+"""The REST target, against a partner that answers, with its state in PostgreSQL or SQLite, equals the oracle.
 
 Declared differences, all because a REST target keeps no values: it lends none to a row's next key (such a change is
 parked as `partial_image` and waits for a whole row), it marks no rows (soft deletes are a request of the mapping's),
@@ -8,9 +8,11 @@ and changes of one row at one position that say the same are one delivery.
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import psycopg
@@ -24,9 +26,13 @@ from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, Position, RowO
 from cdc.settings import RestSettings
 from cdc.stack.partner_store import Fault
 from cdc.target.base import Advance, Owner, hold_of
+from cdc.target.delivery import LedgerReader
 from cdc.target.postgres import PostgresTarget
 from cdc.target.rest import RestTarget
+from cdc.target.rest_delivery import StateStore
 from cdc.target.rest_requests import BatchRequest, Request, Requests
+from cdc.target.sqlite import SqliteTarget
+from cdc.target.sqlite_database import SqliteDatabase
 from tests import tapes
 from tests.fix_stack import Database
 from tests.partner import Running, running_partner
@@ -66,10 +72,25 @@ def batched(name: str) -> Requests:
 
 
 class Bench:
-    def __init__(self, database: Database, partner: Running) -> None:
-        self.dsn = database.dsn
+    """A partner and a state store: a PostgreSQL database, or a SQLite file."""
+
+    def __init__(self, partner: Running, dsn: str = "", file: Path = Path()) -> None:
         self.partner = partner
-        self.reader = psycopg.connect(self.dsn, autocommit=True)
+        self.dsn = dsn
+        self.file = file
+
+    def state(self) -> StateStore:
+        if self.dsn:
+            return PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
+        return SqliteTarget(lambda create: SqliteDatabase(self.file, wait_s=30, durable=False, create=create))
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Of the state tables, named as in PostgreSQL."""
+        if self.dsn:
+            with psycopg.connect(self.dsn) as reader:
+                return reader.execute(query.encode(), values).fetchall()
+        with closing(sqlite3.connect(self.file)) as file:
+            return file.execute(query.replace("cdc.", "cdc_").replace("%s", "?"), values).fetchall()
 
     def target(self, table: TargetTable, requests: Requests, **changed: Any) -> RestTarget:
         told: dict[str, Any] = {
@@ -78,8 +99,7 @@ class Bench:
             "url": self.partner.url,
             "retry_for_s": 5.0,
         } | changed
-        state = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
-        return RestTarget(RestSettings.model_validate(told | changed), state, {table.mapping: requests})
+        return RestTarget(RestSettings.model_validate(told | changed), self.state(), {table.mapping: requests})
 
     def check(
         self,
@@ -113,21 +133,21 @@ class Bench:
         self._counted(name, len(tape))
 
     def _counted(self, pipeline: str, records: int) -> None:
-        query = "SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s"
-        tallied = self.reader.execute(query, (pipeline,)).fetchone()
-        assert tallied is not None
-        assert (tallied[0] or 0) == records
-        assert (tallied[1] or 0) >= 0
-        left = self.reader.execute("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'").fetchone()
-        assert left == (0,), "no delivery without an answer is left"
+        ((total, least),) = self.rows("SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s", pipeline)
+        assert (total or 0) == records
+        assert (least or 0) >= 0
+        left = self.rows("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'")
+        assert left == [(0,)], "no delivery without an answer is left"
 
 
-@pytest.fixture(scope="module")
-def bench(module_database: Database) -> Iterator[Bench]:
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with running_partner() as partner:
-        bench = Bench(module_database, partner)
-        yield bench
-        bench.reader.close()
+        if request.param == "sqlite":
+            yield Bench(partner, file=tmp_path_factory.mktemp("state") / "state.db")
+        else:
+            database: Database = request.getfixturevalue("module_database")
+            yield Bench(partner, database.dsn)
 
 
 def without_same_ties(tape: list[MappedRow]) -> list[MappedRow]:
@@ -208,7 +228,7 @@ def test_a_batch_that_failed_half_way_goes_on_under_the_same_keys(bench: Bench) 
     assert len(bench.partner.resources(f"/{name}/")) == 30
     assert bench.partner.applied_twice() == []
     assert bench.partner.under_two_keys() == []
-    assert bench.reader.execute("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'").fetchone() == (0,)
+    assert bench.rows("SELECT count(*) FROM cdc.delivery WHERE state = 'sent'") == [(0,)]
 
 
 def keys(bench: Bench, name: str) -> set[int]:
@@ -278,4 +298,29 @@ def test_who_lost_the_fence_sends_nothing(bench: Bench) -> None:
             transaction.write(table, [Write(row, row.position)])
     assert keys(bench, table.name) == set()
     count = "SELECT count(*) FROM cdc.delivery WHERE pipeline = %s"
-    assert bench.reader.execute(count, (owner.pipeline,)).fetchone() == (0,)
+    assert bench.rows(count, owner.pipeline) == [(0,)]
+
+
+def test_what_is_on_record_can_be_asked(bench: Bench) -> None:
+    tape, table = tapes.Tape(), tapes.table(f"customers_{next(_numbers)}")
+    with bench.partner.store.held():
+        bench.partner.store.refuses = {"name": [REFUSED_TEXT]}
+    rows = [tape.full(1, "a", "x", (1, 0)), tape.full(2, REFUSED_TEXT, "x", (1, 1)), tape.full(3, "c", "x", (2, 0))]
+    played(bench, table, rows)
+    target = bench.target(table, single(table.name))
+    with closing(target):
+        target.open(Owner(table.name, "target"))
+        ledger = bench.state()
+        ledger.open(Owner(table.name, "target"))
+        with closing(ledger):
+            reader = cast("LedgerReader", ledger.ledger())
+            every = reader.recorded(state=None, key_hash=None, since_s=None, limit=10)
+            found = sorted(every, key=lambda each: each.status or 0)
+            states = [(each.operation, each.state, each.status) for each in found]
+            assert states == [("upsert", "acknowledged", 201)] * 2 + [("upsert", "refused", 422)]
+            refused = reader.recorded(state="refused", key_hash=found[2].key_hash[:8], since_s=600, limit=10)
+            assert [each.idempotency_key for each in refused] == [found[2].idempotency_key]
+            assert reader.one(found[0].idempotency_key) == found[0]
+            assert (reader.one("none"), refused[0].excerpt) == (None, '{"error": "refused"}')
+            assert target.purge(keep_s=0) in (0, 1)
+            assert reader.recorded(state=None, key_hash=None, since_s=None, limit=10) == every
