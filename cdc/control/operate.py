@@ -80,4 +80,4 @@ def table_of(pipeline: Pipeline, name: str) -> TableMapping:
 
 def is_running(operator: Operator) -> bool:
     """Whether a worker reported lately: without one nothing asked for happens now."""
-    return any(each.age_s <= FRESH_S and each.report.state == "running" for each in operator.workers())
+    return any(each.age_s <= FRESH_S and each.report.state in ("running", "waiting") for each in operator.workers())

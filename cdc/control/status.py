@@ -134,6 +134,8 @@ class PipelineStatus:
         found = [f"not reached: {each}" for each in self.unreachable]
         if self.state == "failed":
             found.append(self.error)
+        elif self.state == "running" and self.error:
+            found.append(f"its target does not take what comes, it is tried again: {self.error}")
         elif self.state in ("stopped", "never run") and self.lag != 0:
             behind = "its lag is not known" if self.lag is None else f"{self.lag} records wait"
             found.append(f"{self.state}, {behind}: cdc run {self.name}" + (f" ({self.error})" if self.error else ""))
@@ -292,8 +294,9 @@ def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
     """The pipeline's state from its workers' last words (newest first), and what there is to say about it."""
     if not workers:
         return "never run", ""
-    if any(each.fresh and each.state not in ("stopped", "failed") for each in workers):
-        return "running", ""
+    alive = [each for each in workers if each.fresh and each.state not in ("stopped", "failed")]
+    if alive:
+        return "running", next((each.error for each in alive if each.state == "waiting"), "")
     last = workers[0]
     if last.state == "failed":
         return "failed", last.error

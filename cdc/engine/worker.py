@@ -224,7 +224,8 @@ class Worker:
 
     def _hand_over(self) -> None:
         with self._meter.stage("waiting for target"):
-            self._collect(wait=self._intake.full)
+            # Not for ever: whoever waits for a target that is away still says so.
+            self._collect(POLL_SECONDS if self._intake.full else 0.0)
         if self._writer.busy or self._intake.empty:
             return
         with self._meter.stage("mapping"):
@@ -234,8 +235,8 @@ class Worker:
         self._partitions.advance(batch.moves)
         self._writer.submit(batch, self._remap, self._partitions.guard())
 
-    def _collect(self, wait: bool) -> None:
-        written = self._writer.collect(None if wait else 0.0)
+    def _collect(self, wait_s: float | None) -> None:
+        written = self._writer.collect(wait_s)
         if written is None:
             return
         self._meter.wrote(written)
@@ -279,7 +280,8 @@ class Worker:
 
     def _housekeeping(self) -> None:
         if self._is_due("report", REPORT_SECONDS):
-            self._report("running")
+            trouble = self._writer.trouble
+            self._report("waiting" if trouble else "running", trouble)
         if self._is_due("display", DISPLAY_SECONDS):
             self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
         if self._writer.busy or not self._is_due("retries", HOUSEKEEPING_SECONDS):
@@ -288,7 +290,7 @@ class Worker:
             self.stop()
         if self._is_due("purge", PURGE_SECONDS):
             self._purge()
-        self._collect(wait=False)
+        self._collect(0.0)
         self._check_fences()
         self._follow_released()
         self._move_idle()
@@ -352,9 +354,9 @@ class Worker:
         """Write what was read, then leave. What somebody else has taken meanwhile is theirs to write."""
         try:
             while not self._intake.empty or self._writer.busy:
-                self._collect(wait=True)
+                self._collect(None)
                 self._hand_over()
-            self._collect(wait=True)
+            self._collect(None)
         except Fenced as error:
             _log.warning("fenced while leaving", reason=error.what, where=error.where)
 

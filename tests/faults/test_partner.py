@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.control.status import status
+from cdc.control.status import PipelineStatus, status
 from cdc.engine.failpoints import DELIVERY_POINTS
 from cdc.mapping.load import load
 from cdc.stack.partner_store import Fault
@@ -151,9 +151,15 @@ def test_a_partner_that_is_down_holds_nobody_else(source: Source, both: Callable
     assert worker.code is None, away.logs()
     whole = load(hub.mapping_file)
     parts = [whole.part(target) for target in whole.targets]
-    lags = {part.name: part.lag for part in status(hub.settings, parts).pipelines}
-    assert lags[f"{hub.name}:hub"] == 0
-    assert (lags[f"{hub.name}:partner"] or 0) > 300
+
+    def seen() -> dict[str, PipelineStatus]:
+        return {part.name: part for part in status(hub.settings, parts).pipelines}
+
+    eventually(lambda: seen()[f"{hub.name}:partner"].error, 20, "the status says why the partner's part waits")
+    steady, late = (seen()[f"{hub.name}:{target}"] for target in ("hub", "partner"))
+    assert (steady.state, steady.lag, steady.problems) == ("running", 0, ())
+    assert (late.state, (late.lag or 0) > 300) == ("running", True)
+    assert "the target" in late.problems[0]
     partner.fault(Fault("status", times=3, status=429, retry_after=0.2))
     away.catches_up()
     assert delivered(source, away, partner) > 100
