@@ -67,10 +67,10 @@ def worker_specs(
     specs = []
     for pipeline in pipelines:
         placeholder = _placeholder(settings, pipeline)
-        target = settings.target(pipeline.target)
+        target = settings.destination(pipeline.target)
         if workers > 1 and capabilities_of(target).one_writer:
             _log.info(
-                "workers share the reading; they write one at a time", pipeline=pipeline.name, target=target.where
+                "workers share the reading; they write one at a time", pipeline=pipeline.label, target=target.where
             )
         spec = WorkerSpec(
             Path(pipeline.file),

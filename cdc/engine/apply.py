@@ -202,7 +202,7 @@ class Work:
         if not self.careful:
             return self.transaction.write(table, writes), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
-        stale = self.transaction.stale(table, writes)
+        stale = self._stale(table, writes, list(range(len(writes))))
         decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
         poisoned: dict[int, Poison] = {}
         stack = [[index for index in range(len(writes)) if index not in stale]]
@@ -221,6 +221,19 @@ class Work:
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
         return decisions, poisoned
+
+    def _stale(self, table: TargetTable, writes: Sequence[Write], indexes: list[int]) -> set[int]:
+        """`Transaction.stale` of these; a key that the target cannot even hold is none of it."""
+        if not indexes:
+            return set()
+        try:
+            with self.transaction.savepoint():
+                found = self.transaction.stale(table, [writes[index] for index in indexes])
+        except Poison as poison:
+            if len(indexes) == 1:
+                return set()
+            return set().union(*(self._stale(table, writes, half) for half in _halves(indexes, poison)))
+        return {indexes[index] for index in found}
 
     def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
         """Park a row behind a parked one of its key, if there is one."""

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 
 from cdc.db import postgres
 from cdc.model import TargetTable
-from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
+from cdc.settings import PostgresTargetSettings, RestSettings, SqliteTargetSettings, TargetSettings
 from cdc.target.base import Capabilities, Owner, Target
 from cdc.target.delivery import LedgerReader
 from cdc.target.operator import AuditLog, Operator
@@ -19,6 +19,7 @@ from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rest import capabilities as rest_capabilities
 from cdc.target.rest_delivery import StateStore
 from cdc.target.rows import TargetRows
 from cdc.target.sqlite import SqliteTarget
@@ -59,8 +60,10 @@ def opened_ledger(settings: TargetSettings, owner: Owner) -> Iterator[LedgerRead
             yield SqlLedger(database, owner)
 
 
-def capabilities_of(settings: TargetSettings) -> Capabilities:
+def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     """What a target of this kind can do, without connecting to it."""
+    if isinstance(settings, RestSettings):
+        return rest_capabilities(settings)
     return open_target(settings).capabilities
 
 

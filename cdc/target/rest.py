@@ -21,10 +21,22 @@ from contextlib import contextmanager
 from cdc.model import TargetTable, TopicPartition
 from cdc.settings import RestSettings
 from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Watermark, WorkerReport
-from cdc.target.rest_delivery import Deliverer, StateStore
+from cdc.target.rest_delivery import Deliverer, StateStore, most_rows
 from cdc.target.rest_requests import Requests
 from cdc.target.rest_tables import Tables
 from cdc.target.rest_transaction import RestTransaction
+
+
+def capabilities(settings: RestSettings) -> Capabilities:
+    """What a REST target can do."""
+    return Capabilities(
+        transactions=False,
+        creates_tables=False,
+        guard="engine",
+        upsert="a request for each row, or one for a batch",
+        limits=("NaN and infinities", "NULL in a URL", "a part of a row, where no request takes parts"),
+        max_rows=most_rows(settings),
+    )
 
 
 class RestTarget:
@@ -40,18 +52,7 @@ class RestTarget:
         self._settings = settings
         self._deliverer = Deliverer(settings, state, failpoint)
         self._tables = Tables(requests)
-        self.capabilities = Capabilities(
-            transactions=False,
-            creates_tables=False,
-            guard="engine",
-            upsert="a request for each row, or one for a batch",
-            limits=(
-                "NaN and infinities: JSON has none",
-                "NULL in a URL",
-                "a row of which only a part came, where no request takes parts",
-            ),
-            max_rows=self._deliverer.rows,
-        )
+        self.capabilities = capabilities(settings)
 
     def open(self, owner: Owner) -> None:
         self._deliverer.open(owner)

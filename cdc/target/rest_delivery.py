@@ -19,6 +19,12 @@ _ROWS_A_PLACE, _PACED_S = 25, 60.0
 wants to hear of a worker every five minutes."""
 
 
+def most_rows(settings: RestSettings) -> int:
+    """Most rows of a batch."""
+    rows = settings.concurrency * _ROWS_A_PLACE
+    return rows if settings.rate is None else max(1, min(rows, int(settings.rate * _PACED_S)))
+
+
 class StateStore(Target, Protocol):
     """The database target that keeps a REST target's state."""
 
@@ -44,9 +50,7 @@ class Deliverer:
         self._failpoint = failpoint
         self._client: RestClient | None = None
         self._recovered: set[tuple[TopicPartition, int]] = set()
-        self.rows = settings.concurrency * _ROWS_A_PLACE
-        if settings.rate is not None:
-            self.rows = max(1, min(self.rows, int(settings.rate * _PACED_S)))
+        self.rows = most_rows(settings)
 
     def open(self, owner: Owner) -> None:
         self.owner = owner

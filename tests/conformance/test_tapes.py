@@ -56,6 +56,24 @@ def test_one_bad_row_in_a_large_batch_parks_alone(bench: Bench) -> None:
     bench.check(rows, [], DeletePolicy.DELETE)
 
 
+def test_a_key_that_no_column_holds_parks_alone(bench: Bench) -> None:
+    differs(bench, "values")
+    tape, table = tapes.Tape(), bench.table()
+    beyond = 1 << 63
+    rows = [tape.full(key, "a", "x", (1, key % 1000)) for key in (*range(50), beyond, *range(50, 100))]
+    rows += [tape.full(7, REFUSED_TEXT, "stale and refused", (1, 0)), tape.delete(beyond, (2, 0))]
+    target, owner = bench.target(), Owner(table.name, "target")
+    target.open(owner)
+    target.prepare(table)
+    bench.refuse(table)
+    target.close()
+    with closing(target):
+        applier = play(target, table, rows, [101], owner)
+        assert applier.held == {(table.mapping, f"[{beyond}]"): "value_out_of_range"}
+        assert target.parked_records() == 2
+    assert len(bench.visible(table)) == 100
+
+
 def test_a_truncate_comes_before_any_row(bench: Bench) -> None:
     """A worker that has seen no row yet knows its table by name only; rows of earlier workers go all the same."""
     tape, known = tapes.Tape(), bench.table()

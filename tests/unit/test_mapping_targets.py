@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cdc.control.feeds import unknown_names
-from cdc.control.run import find_pipelines, one_pipeline
+from cdc.control.run import find_pipelines, one_pipeline, worker_specs
+from cdc.engine.build import parts
 from cdc.errors import Usage
 from cdc.mapping.compile import compile_table
 from cdc.mapping.diagnostics import MappingError
@@ -115,6 +116,7 @@ def test_templates_meet_the_columns_when_they_are_known() -> None:
 
 
 CONNECTIONS = """
+kafka: {bootstrap: "localhost:1"}
 sources: {crm: {kind: postgresql, host: h, port: 1, database: d, user: u}}
 targets:
   hub: {kind: postgresql, host: h, port: 1, database: d, user: u}
@@ -140,6 +142,16 @@ def test_commands_find_the_parts(folder: Path) -> None:
         one_pipeline(folder, "both")
     with pytest.raises(Usage, match="nothing goes to a target mart"):
         find_pipelines(folder, [], "mart")
+
+
+def test_every_part_gets_its_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.control.run._placeholder", lambda settings, pipeline: "?")
+    file = folder / "connect-configs" / "connections.yaml"
+    specs = worker_specs(load_settings(file), find_pipelines(folder, []), 2, file)
+    assert [spec.target for spec in specs] == ["hub", "hub", "partner", "partner"]
+    rest = parts(specs[2])
+    assert (rest.target.capabilities.transactions, rest.target.capabilities.max_rows) == (False, 200)
+    assert (rest.pipeline.label, rest.control.capabilities.transactions) == ("both:partner", True)
 
 
 def test_lint_knows_which_targets_are_rest(folder: Path) -> None:
