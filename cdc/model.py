@@ -272,10 +272,12 @@ class Outcome(StrEnum):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The rules' word on one record for one mapping. `reason` is a short stable word ('' for applied)."""
+    """The rules' word on one record for one mapping. `reason` is a short stable word ('' for applied); `detail` says
+    more to a person, without row values."""
 
     outcome: Outcome
     reason: str = ""
+    detail: str = ""
 
 
 class Write(msgspec.Struct, frozen=True):

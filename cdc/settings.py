@@ -4,7 +4,7 @@ Values may hold references, which are looked up when the file is read:
 
     ${env:NAME}  ${env:NAME:-value}   an environment variable, and what to take when it is not set
     ${file:/path:key}                 a line `key=value` of a properties file; a path is relative to connections.yaml
-    ${stack:postgres.port}            the stack of `cdc stack`, at $CDC_STACK_HOME (default .stack); see `STACK_KEYS`
+    ${stack:postgres.port}            the stack of `cdc stack`, at $CDC_STACK_HOME (default .stack); see cdc.references
 
 Secrets must be references. They are looked up as late as they are used, and everything that shows settings (repr,
 errors, -o json) shows the reference. An entry whose references can't be looked up is an error only when it is used: who
@@ -14,138 +14,23 @@ file:line:column.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, SecretStr, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cdc import yamlfile
 from cdc.errors import Usage
+from cdc.references import REFERENCE, References, Secret
 from cdc.yamlfile import Document, ValuePath
 
 DEFAULT_PATH = Path("connect-configs/connections.yaml")
-STACK_HOME_VARIABLE = "CDC_STACK_HOME"
-STACK_KEYS = (
-    "kafka",  # host:port
-    "connect",  # URL
-    "home",
-    "secrets",  # properties file with postgres.password and mariadb.password
-    *(f"{server}.{part}" for server in ("postgres", "mariadb") for part in ("host", "port", "user", "password")),
-)
-_STACK_HOST = "127.0.0.1"
-_STACK_USERS = {"postgres": "postgres", "mariadb": "root"}
-_SECRET_KEYS = frozenset({"password"})
-_REFERENCE = re.compile(r"\$\{([a-z]+):([^${}]*)\}")
+_SECRET_KEYS = frozenset({"password", "client_secret", "api_key"})
 
 SourceKind = Literal["postgresql", "mariadb"]
-
-
-class Secret:
-    """A secret by reference. Shows itself as its reference; `resolve` looks it up, each time anew, so that a rotated
-    password is used by the next connection."""
-
-    def __init__(self, reference: str, lookup: Callable[[], str]) -> None:
-        self.reference = reference
-        self._lookup = lookup
-
-    def resolve(self) -> SecretStr:
-        """Raises `Usage` (naming the reference and its place) when it leads nowhere."""
-        return SecretStr(self._lookup())
-
-    def __repr__(self) -> str:
-        return f"Secret({self.reference!r})"
-
-    def __str__(self) -> str:
-        return self.reference
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other.reference == self.reference
-
-    def __hash__(self) -> int:
-        return hash(self.reference)
-
-    @classmethod
-    def of(cls, value: str, name: str = "***") -> Secret:
-        """A secret that a program holds already (tests, generated passwords); `name` is shown in its place."""
-        return cls(name, lambda: value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        as_reference = core_schema.plain_serializer_function_ser_schema(str)
-        return core_schema.is_instance_schema(cls, serialization=as_reference)
-
-
-class References:
-    """Looks references up: in the environment, in properties files (relative to `folder`) and in the local stack."""
-
-    def __init__(self, folder: Path = Path(), environ: Mapping[str, str] | None = None) -> None:
-        self._folder = folder
-        self._environ = os.environ if environ is None else environ
-
-    def fill(self, text: str, also: Mapping[str, Callable[[str], str]] | None = None) -> str:
-        """`text` with every reference replaced. Raises `Usage` without `where`: the caller knows the place."""
-        providers = {"env": self._env, "file": self._file, "stack": self._stack, **(also or {})}
-
-        def one(match: re.Match[str]) -> str:
-            provider = providers.get(match[1])
-            if provider is None:
-                raise Usage(f"there is no reference {match[0]}", hint=f"known here: {', '.join(providers)}")
-            return provider(match[2])
-
-        return _REFERENCE.sub(one, text)
-
-    def fill_only(self, text: str, providers: Mapping[str, Callable[[str], str]]) -> str:
-        """`text` with the references of `stack` and of `providers` replaced and all others kept as they are: those
-        are for Kafka Connect's worker. An inner one may stand in an outer: `${file:${stack:secrets}:key}`."""
-        known = {"stack": self._stack, **providers}
-        return _REFERENCE.sub(lambda m: known[m[1]](m[2]) if m[1] in known else m[0], text)
-
-    def _env(self, text: str) -> str:
-        name, has_default, default = text.partition(":-")
-        value = self._environ.get(name, default if has_default else None)
-        if value is None:
-            raise Usage(f"the environment variable {name} is not set", hint=f"export {name}=…, or ${{env:{name}:-…}}")
-        return value
-
-    def _file(self, text: str) -> str:
-        name, _, key = text.rpartition(":")
-        path = self._folder / name
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Usage(f"cannot read ${{file:{text}}}: {type(error).__name__} on {path}") from error
-        for line in lines:
-            found, equals, value = line.partition("=")
-            if equals and found.strip() == key and not line.lstrip().startswith(("#", "!")):
-                return value.strip()
-        raise Usage(f"${{file:{text}}}: the file has no line {key}=…", hint=f"add it to {path}")
-
-    def _stack(self, key: str) -> str:
-        """stack.json is cdc/stack's file; this knows as much of it as a client of the stack needs."""
-        if key not in STACK_KEYS:
-            raise Usage(f"there is no ${{stack:{key}}}", hint=f"known here: {', '.join(STACK_KEYS)}")
-        home = Path(self._environ.get(STACK_HOME_VARIABLE, ".stack")).absolute()
-        if key == "home":
-            return str(home)
-        if key == "secrets":
-            return str(home / "secrets.properties")
-        try:
-            choices = json.loads((home / "stack.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            hint = f"cdc stack up, or {STACK_HOME_VARIABLE}=<its home>"
-            raise Usage(f"${{stack:{key}}}: there is no local stack in {home}", hint=hint) from error
-        part, _, what = key.partition(".")
-        address = f"{_STACK_HOST}:{choices['ports'][part]}"
-        if part in _STACK_USERS:
-            port = str(choices["ports"][part])
-            values = {"host": _STACK_HOST, "port": port, "user": _STACK_USERS[part]}
-            return values.get(what) or str(choices[f"{part}_password"])
-        return f"http://{address}" if part == "connect" else address
 
 
 class _Model(BaseModel):
@@ -160,6 +45,16 @@ class Tls(_Model):
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP clients."""
+        context = ssl.create_default_context(cafile=self.ca)
+        context.check_hostname = self.mode == "verify-full"
+        if self.mode in {"require", "disable"}:
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
 
 
 class Sasl(_Model):
@@ -263,13 +158,73 @@ class SqliteTargetSettings(_Model):
         return f"target {self.name}: {self.kind}:{self.path}"
 
 
-TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings
+TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings  # databases: they keep state
 
-TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings]] = {
+
+class OAuth2(_Model):
+    """Client credentials (RFC 6749, 4.4). The token is kept until shortly before it expires."""
+
+    token_url: Annotated[str, Field(pattern="^https?://")]
+    client_id: str
+    client_secret: Secret
+    scope: str | None = None
+
+
+class ApiKey(_Model):
+    """A key in a header."""
+
+    header: str = "X-Api-Key"
+    api_key: Secret
+
+
+class RestAuth(_Model):
+    """How a REST target knows us: one of these. A client's certificate is in `tls`, and may be all."""
+
+    oauth2: OAuth2 | None = None
+    basic: Account | None = None
+    key: ApiKey | None = None
+
+
+Answer = Literal["acknowledged", "transient", "poison", "terminal"]
+
+
+class RestSettings(_Model):
+    """A REST API that pipelines write to. Everything the engine must remember about it is kept in the database of the
+    target that `state` names (default: the control database).
+
+    `rate`: most requests a second; `concurrency`: most at a time, never two of one row. A request is tried for
+    `retry_for_s`; after `breaker_failures` failures in a row nothing is sent for `breaker_s`. `statuses` says what HTTP
+    statuses mean where the table in README.md does not fit. `ledger_days`: how long settled deliveries are kept.
+    """
+
+    name: str
+    kind: Literal["rest"]
+    url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")]
+    state: str | None = None
+    auth: RestAuth = RestAuth()
+    tls: Tls | None = None
+    headers: dict[str, str] = {}
+    idempotency_header: str = "Idempotency-Key"
+    timeout_s: float = Field(default=10.0, gt=0, le=300)
+    concurrency: int = Field(default=8, ge=1, le=256)
+    rate: float | None = Field(default=None, gt=0)
+    retry_for_s: float = Field(default=10.0, ge=0, le=600)
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_s: float = Field(default=5.0, gt=0, le=600)
+    statuses: dict[int, Answer] = {}
+    ledger_days: int = Field(default=90, ge=1)
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.url}"
+
+
+TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings] | type[RestSettings]] = {
     "postgresql": PostgresTargetSettings,
     "sqlite": SqliteTargetSettings,
+    "rest": RestSettings,
 }
-"""What an entry of `targets` may be, by its `kind`. Another kind of target has its settings here and in the alias."""
+"""What an entry of `targets` may be, by its `kind`. Another kind of database has its settings here and in the alias."""
 
 
 class _Control(_Model):
@@ -296,7 +251,7 @@ class Settings:
         self._kafka = self._entry(KafkaSettings, ("kafka",)) if "kafka" in sections else None
         self._connect = self._entry(ConnectSettings, ("connect",)) if "connect" in sections else None
         self._sources = {name: self._source(name) for name in self._mapping(("sources",))}
-        self._targets: dict[str, TargetSettings | None] = {
+        self._targets: dict[str, TargetSettings | RestSettings | None] = {
             name: self._target(name) for name in self._mapping(("targets",))
         }
         self._control = self._entry(_Control, ("control",)) if "control" in sections else None
@@ -315,6 +270,11 @@ class Settings:
         return tuple(self._targets)
 
     @property
+    def rest_targets(self) -> tuple[str, ...]:
+        """Those of the targets that are REST APIs."""
+        return tuple(name for name in self.targets if self._mapping(("targets", name)).get("kind") == "rest")
+
+    @property
     def kafka(self) -> KafkaSettings:
         return self._found(self._kafka, ("kafka",), ())
 
@@ -331,23 +291,39 @@ class Settings:
     def source(self, name: str) -> SourceSettings:
         return self._found(self._sources.get(name), ("sources", name), self.sources)
 
-    def target(self, name: str) -> TargetSettings:
+    def destination(self, name: str) -> TargetSettings | RestSettings:
+        """Whatever kind of target has the name."""
         found = self._targets.get(name)
         if found is None:
             raise self._missing(("targets", name), self.targets)
         return found
+
+    def target(self, name: str) -> TargetSettings:
+        """The database of that name. `Usage` when it is no database."""
+        found = self.destination(name)
+        if isinstance(found, RestSettings):
+            raise self._wrong(f"the target {name} is no database that could be read", ("targets", name), key=True)
+        return found
+
+    def state(self, name: str) -> TargetSettings:
+        """The database that keeps what the engine knows of a target: itself, or of a REST target its `state`."""
+        found = self.destination(name)
+        if not isinstance(found, RestSettings):
+            return found
+        return self.control if found.state is None else self.target(found.state)
 
     @property
     def control(self) -> TargetSettings:
         """The database that keeps what belongs to no single target: `control: {target: NAME}`, or the only target."""
         if self._control is not None:
             return self.target(self._control.target)
-        if len(self._targets) != 1:
-            names = ", ".join(self.targets) or "none"
+        databases = [name for name in self.targets if name not in self.rest_targets]
+        if len(databases) != 1:
+            names = ", ".join(databases) or "none"
             raise self._wrong(
                 f"which target keeps the control tables? There is not exactly one ({names})", (), "control: {target: …}"
             )
-        return self.target(self.targets[0])
+        return self.target(databases[0])
 
     def describe(self) -> dict[str, Any]:
         """All that could be read as plain JSON data. Secrets show as their references."""
@@ -371,14 +347,14 @@ class Settings:
             raise self._wrong("a PostgreSQL connector captures one database", path, "make one source for each")
         return found
 
-    def _target(self, name: str) -> TargetSettings | None:
+    def _target(self, name: str) -> TargetSettings | RestSettings | None:
         path = ("targets", name)
         kind = self._mapping(path).get("kind")
         if kind is not None and (not isinstance(kind, str) or kind not in TARGET_KINDS):
             raise self._wrong(
                 f"there is no target of kind {kind!r}", (*path, "kind"), f"one of {', '.join(TARGET_KINDS)}"
             )
-        found: TargetSettings | None = self._entry(TARGET_KINDS[kind or "postgresql"], path, name=name)
+        found: TargetSettings | RestSettings | None = self._entry(TARGET_KINDS[kind or "postgresql"], path, name=name)
         if isinstance(found, SqliteTargetSettings):
             found = found.model_copy(update={"path": self._folder / found.path})
         return found
@@ -409,7 +385,7 @@ class Settings:
         return self._fill(value, path) if isinstance(value, str) else value
 
     def _secret(self, value: Any, path: ValuePath) -> Secret:
-        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        if not isinstance(value, str) or not REFERENCE.fullmatch(value):
             hint = "${env:NAME} or ${file:/path:key}"
             raise self._wrong(f"'{path[-1]}' must be a reference, so that no secret is in the file", path, hint)
 

@@ -1,6 +1,6 @@
 """Fixtures on the local stack: one stack a run, its parts started by the first test that needs them.
 
-    stack             all four parts           -> cdc.stack.Stack
+    stack             all parts                -> cdc.stack.Stack
     postgres          only PostgreSQL          -> cdc.stack.Server
     mariadb           only MariaDB             -> cdc.stack.Server
     database          a fresh PostgreSQL database, dropped after the test  -> Database
@@ -71,7 +71,7 @@ def stack_of_run() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(stack_of_run: Stack) -> Stack:
-    """All four parts, answering. A test that breaks a part starts it again (`stack.up()`)."""
+    """All parts, answering. A test that breaks a part starts it again (`stack.up()`)."""
     stack_of_run.up(fast=_fast())
     return stack_of_run
 

@@ -13,7 +13,7 @@ from cdc.cli.shown import Execute, Output, Reason
 from cdc.control.rewind import UNDO_FOLDER, Rewind, rehearse
 from cdc.control.rewind import rewind as run_rewind
 from cdc.control.rewind_request import request_of
-from cdc.control.run import find_pipelines
+from cdc.control.run import one_pipeline
 from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, load
 
@@ -55,7 +55,7 @@ def rewind(
         from_file=from_file,
         topic=topic,
     )
-    settings, (found,) = load(connections), find_pipelines(mappings, [pipeline])
+    settings, found = load(connections), one_pipeline(mappings, pipeline)
     done = rehearse(settings, found, request)
     if execute and not done.refused:
 

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from cdc.cli import shown
-from cdc.cli.common import Connections, Mappings
+from cdc.cli.common import Connections, Mappings, Target
 from cdc.control.goal import Goal
+from cdc.control.retention import keep_warned
 from cdc.control.run import check_fed, find_pipelines, keep_swept, worker_specs
 from cdc.engine.logs import configure_logs
 from cdc.engine.meter import Profile
@@ -22,7 +23,10 @@ from cdc.settings import load
 
 def run(
     *pipelines: str,
-    workers: Annotated[int, Parameter(help="Worker processes for each pipeline.", validator=Number(gte=1))] = 1,
+    target: Target = None,
+    workers: Annotated[
+        int, Parameter(help="Worker processes for each pipeline and target.", validator=Number(gte=1))
+    ] = 1,
     until_caught_up: Annotated[
         bool, Parameter(help="Stop when everything committed at the sources by now is in the targets.")
     ] = False,
@@ -36,14 +40,15 @@ def run(
 ) -> None:
     """Apply changes until stopped (Ctrl-C or SIGTERM finish the batch; a second one leaves at once).
 
-    Without names, all pipelines of the mappings folder run.
+    Without names, all pipelines of the mappings folder run, each with workers of its own for every target.
     """
     configure_logs(log_level)
     settings = load(connections)
-    found = find_pipelines(mappings, pipelines)
+    found = find_pipelines(mappings, pipelines, target)
     check_fed(settings, found, refuse=until_caught_up)
     specs = worker_specs(settings, found, workers, connections, log_level)
     keep_swept(settings, found)
+    keep_warned(settings, found)
     goal = Goal(settings, found, deadline).reached if until_caught_up else None
     supervisor = Supervisor(specs, goal)
     try:

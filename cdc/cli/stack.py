@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Column, Table
 
 from cdc.errors import Usage
-from cdc.settings import STACK_HOME_VARIABLE
+from cdc.references import STACK_HOME_VARIABLE
 from cdc.stack import PARTS, PartName, PartStatus, Stack
 
 app = App(name="stack", help="Start and stop the local real stack: Kafka, Connect with Debezium, PostgreSQL, MariaDB.")

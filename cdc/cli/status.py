@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cdc.cli import shown
-from cdc.cli.common import Connections, Mappings
+from cdc.cli.common import Connections, Mappings, Target
 from cdc.cli.shown import Output
 from cdc.control.connector_states import ConnectorState
 from cdc.control.run import find_pipelines
@@ -29,6 +29,7 @@ _NUMBERS = ("watermark", "end", "lag", "behind", "applied", "parked")
 
 def status(
     *pipelines: Annotated[str, Parameter(help="Only these; default: all of the mappings folder.")],
+    target: Target = None,
     output: Output = "table",
     watch: Annotated[bool, Parameter(help="Show it again every 2 s until Ctrl-C.", negative="")] = False,
     partitions: Annotated[bool, Parameter(help="One line a partition instead of one a topic.", negative="")] = False,
@@ -41,7 +42,7 @@ def status(
     """
     if watch and output == "json":
         raise Usage("--watch shows a table", hint="leave out one of --watch and -o json")
-    settings, found = load(connections), find_pipelines(mappings, pipelines)
+    settings, found = load(connections), find_pipelines(mappings, pipelines, target)
     if watch:
         return _watch(lambda: _rendered(look(settings, found), partitions))
     now = look(settings, found)
@@ -77,8 +78,11 @@ def _rendered(found: Status, by_partition: bool) -> RenderableType:
 
 
 def _headline(pipeline: PipelineStatus) -> Text:
+    name = pipeline.name.partition(":")[0]
     text = Text.assemble(
-        (pipeline.name, "bold"), f" → {pipeline.target}  ", (pipeline.state, _STYLES.get(pipeline.state, "yellow"))
+        (name, "bold"),
+        f" → {pipeline.target}  ",
+        (pipeline.state, _STYLES.get(pipeline.state, "yellow")),
     )
     fresh = [worker for worker in pipeline.workers if worker.fresh]
     if fresh:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Execute, Output, Reason
-from cdc.control.run import find_pipelines
+from cdc.control.run import one_pipeline
 from cdc.control.sweep import Sweep
 from cdc.control.sweep import sweep as run_sweep
 from cdc.ops.audit import audited, check_reason
@@ -34,7 +34,7 @@ def sweep(
     Rows whose key is parked stay. Only says what would go unless --execute.
     """
     check_reason(execute, reason)
-    settings, (found,) = load(connections), find_pipelines(mappings, [pipeline])
+    settings, found = load(connections), one_pipeline(mappings, pipeline)
     done = run_sweep(settings, found, table, execute=False, deadline_s=deadline)
     if execute and done.snapshots:
         rehearsed = done

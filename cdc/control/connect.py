@@ -6,7 +6,6 @@ A connector that says RUNNING with a FAILED task captures nothing, so every stat
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -135,7 +134,11 @@ class Connect:
             auth = httpx.BasicAuth(account.user, secret)
         # trust_env=False: a proxy configured for the outer world must not be asked for our own workers.
         self._http = httpx.Client(
-            base_url=self.url, timeout=settings.timeout_s, auth=auth, verify=_verify(settings), trust_env=False
+            base_url=self.url,
+            timeout=settings.timeout_s,
+            auth=auth,
+            verify=True if settings.tls is None else settings.tls.context(),
+            trust_env=False,
         )
 
     def close(self) -> None:
@@ -344,19 +347,6 @@ def _refusal(answer: httpx.Response, where: str) -> CdcError:
         return Terminal(f"Kafka Connect lets us not in ({code})", where=where, hint="check connect.account")
     hint = "cdc source list shows the connectors there are" if code == httpx.codes.NOT_FOUND else None
     return Terminal(f"Kafka Connect refuses ({code}): {text}", where=where, hint=hint)
-
-
-def _verify(settings: ConnectSettings) -> ssl.SSLContext | bool:
-    tls = settings.tls
-    if tls is None:
-        return True
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.check_hostname = tls.mode == "verify-full"
-    if tls.mode in {"require", "disable"}:
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    return context
 
 
 def _path(name: str, rest: str = "") -> str:

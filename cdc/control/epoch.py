@@ -108,7 +108,7 @@ def begin(settings: Settings, pipelines: Sequence[Pipeline], source: str, ask: A
     planned = plan(settings, pipelines, source, ask)
     answer = ask(settings, source)
     for pipeline in pipelines:
-        if pipeline.name not in planned.numbers:
+        if pipeline.label not in planned.numbers:
             continue
         with opened(settings, pipeline) as operator:
             (stored,) = (each for each in operator.epochs() if each.source == source)
@@ -138,7 +138,7 @@ def _status(
     else:
         now = identity_text(answer)
         problem = _difference(settings, pipeline, operator, stored, answer) if stored.number else ""
-    return EpochStatus(pipeline.name, source, stored.number, stored.identity, now, problem, is_running(operator))
+    return EpochStatus(pipeline.label, source, stored.number, stored.identity, now, problem, is_running(operator))
 
 
 def _difference(settings: Settings, pipeline: Pipeline, operator: Operator, stored: Epoch, answer: Identity) -> str:

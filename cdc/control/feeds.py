@@ -17,16 +17,23 @@ from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.settings import Settings
+from cdc.yamlfile import ValuePath
 
 
 def unknown_names(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
     """Sources and targets that connections.yaml does not name, and tables that a connector's file does not capture."""
     found = []
+    path: ValuePath
     for pipeline in pipelines:
-        if pipeline.target not in settings.targets:
-            found.append(_of_pipeline(pipeline, "target", pipeline.target, settings.targets, settings.name))
+        for place, target in enumerate(pipeline.targets):
+            if target not in settings.targets:
+                path = ("targets", place) if pipeline.targets_ else ("target",)
+                found.append(_of_pipeline(pipeline, "target", path, target, settings.targets, settings.name))
+            elif target in settings.rest_targets:
+                found += _without_requests(pipeline, target)
         if pipeline.source is not None and pipeline.source not in settings.sources:
-            found.append(_of_pipeline(pipeline, "source", pipeline.source, settings.sources, settings.name))
+            path = ("source",)
+            found.append(_of_pipeline(pipeline, "source", path, pipeline.source, settings.sources, settings.name))
         for table in pipeline.tables:
             if table.source is not None and table.source not in settings.sources:
                 message = f"{settings.name} names no source '{table.source}'"
@@ -84,8 +91,20 @@ def _uncaptured(table: TableMapping, config: Config, where: str) -> Diagnostic:
     return table.finding("not_captured", f"{where} does not capture {table.from_}", ("from",), help=help_)
 
 
-def _of_pipeline(pipeline: Pipeline, word: str, name: str, known: Sequence[str], file: str) -> Diagnostic:
+def _without_requests(pipeline: Pipeline, target: str) -> list[Diagnostic]:
+    message = f"'{target}' is a REST target: say by which requests this table's rows are written"
+    advice = "rest: {upsert: {method: PUT, url: /…/{id}}, delete: {method: DELETE, url: /…/{id}}}"
+    return [
+        table.finding("missing-key", message, ("to",), help=advice)
+        for table in pipeline.part(target).tables
+        if table.rest is None
+    ]
+
+
+def _of_pipeline(
+    pipeline: Pipeline, word: str, path: ValuePath, name: str, known: Sequence[str], file: str
+) -> Diagnostic:
     document = pipeline.document
     assert document is not None, "pipelines of files have one"
     message, help_ = f"{file} names no {word} '{name}'", did_you_mean(name, known)
-    return Diagnostic(f"unknown_{word}", message, document.file, document.span((word,)), help_)
+    return Diagnostic(f"unknown_{word}", message, document.file, document.span(path), help_)

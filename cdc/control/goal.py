@@ -29,7 +29,7 @@ def wait_pipelines(
     for pipeline in pipelines:
         sources = sorted({table.source_name for table in pipeline.tables})
         for source in sources:
-            found[pipeline.name, source] = _wait(settings, pipeline, source, deadline_s, report)
+            found[pipeline.label, source] = _wait(settings, pipeline, source, deadline_s, report)
     return found
 
 

@@ -111,7 +111,7 @@ def _wait_begun(settings: Settings, database: SourceDatabase, planned: Load, win
 
 def _open_sweep(settings: Settings, pipeline: Pipeline, mapping: TableMapping, at: LogPosition, kind: str) -> bool:
     """False for a pipeline that has never run: there is nothing to sweep."""
-    target = open_target(settings.target(pipeline.target))
+    target = open_target(settings.state(pipeline.target))
     target.open(owner_of(pipeline))
     try:
         numbers = [epoch.number for epoch in target.epochs() if epoch.source == mapping.source_name]

@@ -28,8 +28,9 @@ def owner_of(pipeline: Pipeline) -> Owner:
 
 @contextmanager
 def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
-    """The state of a pipeline in its target. Raises `Transient`, `Terminal`, and `Usage` for an unknown target."""
-    operator = open_operator(settings.target(pipeline.target))
+    """The state of a pipeline, where its target keeps it. Raises `Transient`, `Terminal`, and `Usage` for an unknown
+    target."""
+    operator = open_operator(settings.state(pipeline.target))
     operator.open(owner_of(pipeline))
     try:
         yield operator
@@ -79,4 +80,4 @@ def table_of(pipeline: Pipeline, name: str) -> TableMapping:
 
 def is_running(operator: Operator) -> bool:
     """Whether a worker reported lately: without one nothing asked for happens now."""
-    return any(each.age_s <= FRESH_S and each.report.state == "running" for each in operator.workers())
+    return any(each.age_s <= FRESH_S and each.report.state in ("running", "waiting") for each in operator.workers())

@@ -111,7 +111,7 @@ def parked_records(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Pa
     found = []
     for pipeline in pipelines:
         with opened(settings, pipeline) as operator:
-            found += described(pipeline.name, operator.parked())
+            found += described(pipeline.label, operator.parked())
     return found
 
 
@@ -155,7 +155,7 @@ def grouped(records: Iterable[ParkedRecord], by: Literal["reason", "table"]) -> 
 def detail(settings: Settings, pipelines: Sequence[Pipeline], parked_id: int, *, values: bool) -> Detail:
     """One record. Raises `Usage` when no pipeline has it, or several do (their targets count each for itself)."""
     (record,) = choose(parked_records(settings, pipelines), ids=[parked_id])
-    pipeline = next(each for each in pipelines if each.name == record.pipeline)
+    pipeline = next(each for each in pipelines if each.label == record.pipeline)
     with opened(settings, pipeline) as operator:
         raw = operator.record(parked_id)
         hold = next((entry.hold for entry in operator.parked() if entry.id == parked_id), None)
@@ -255,7 +255,7 @@ def discard(settings: Settings, pipelines: Sequence[Pipeline], chosen: Chosen, d
 
 def _opened(stack: ExitStack, settings: Settings, pipelines: Sequence[Pipeline], chosen: Chosen) -> dict[str, Operator]:
     names = {each.pipeline for each in chosen.records}
-    return {each.name: stack.enter_context(opened(settings, each)) for each in pipelines if each.name in names}
+    return {each.label: stack.enter_context(opened(settings, each)) for each in pipelines if each.label in names}
 
 
 def _ids(chosen: Chosen, pipeline: str) -> list[int]:

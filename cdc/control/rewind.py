@@ -192,7 +192,7 @@ def rehearse(settings: Settings, pipeline: Pipeline, request: Request) -> Rewind
     """The plan as of now; changes nothing. Raises `Usage` for topics that the pipeline does not read, `Transient`."""
     facts = _facts(settings, pipeline, request)
     with opened(settings, pipeline) as operator:
-        return plan(pipeline.name, request, operator.partitions(), facts)
+        return plan(pipeline.label, request, operator.partitions(), facts)
 
 
 def rewind(
@@ -214,12 +214,13 @@ def rewind(
     fences: dict[TopicPartition, int] = {}
 
     def choose(states: Sequence[PartitionState]) -> list[Move]:
-        planned = plan(pipeline.name, request, states, facts)
+        planned = plan(pipeline.label, request, states, facts)
         if planned.refused:
             raise refusal(planned)
         undo = ""
         if planned.moving:
-            undo = str(_write_undo(undo_folder, f"{pipeline.name}-{now():%Y%m%dT%H%M%S%f}.csv", planned, states))
+            name = f"{pipeline.label.replace(':', '-')}-{now():%Y%m%dT%H%M%S%f}.csv"
+            undo = str(_write_undo(undo_folder, name, planned, states))
         done.append(replace(planned, undo=undo, executed=bool(planned.moving)))
         moves = [_move(request, step, facts) for step in planned.moving]
         moved = {move.partition for move in moves}

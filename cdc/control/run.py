@@ -25,15 +25,34 @@ from cdc.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
-def find_pipelines(folder: Path, names: Sequence[str]) -> list[Pipeline]:
-    """The pipelines of a folder, or the named ones. Raises `Usage` (or `MappingError`) for what is wrong or unknown."""
-    pipelines = {pipeline.name: pipeline for pipeline in load_all(folder)}
-    unknown = [name for name in names if name not in pipelines]
-    if unknown:
-        raise Usage(f"no pipeline {', '.join(unknown)}", where=str(folder), hint=f"there are {', '.join(pipelines)}")
+def find_pipelines(folder: Path, names: Sequence[str], target: str | None = None) -> list[Pipeline]:
+    """The pipelines of a folder, or the named ones; one with several targets is found once for each of them, or as
+    NAME:TARGET only for one. `target`: only what goes there. Raises `Usage` (or `MappingError`) for what is wrong or
+    unknown."""
+    pipelines = load_all(folder)
     if not pipelines:
         raise Usage("no pipelines", where=str(folder), hint="write mappings/NAME.yaml, or give --mappings FOLDER")
-    return [pipelines[name] for name in names] if names else list(pipelines.values())
+    parts = [pipeline.part(each) for pipeline in pipelines for each in pipeline.targets]
+    known = {name for part in parts for name in (part.name, part.label)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        there = ", ".join(pipeline.name for pipeline in pipelines)
+        raise Usage(f"no pipeline {', '.join(unknown)}", where=str(folder), hint=f"there are {there}")
+    wanted = [part for name in names for part in parts if name in (part.name, part.label)] if names else parts
+    found = [part for part in wanted if target in (None, part.target)]
+    if not found:
+        there = ", ".join(sorted({part.target for part in wanted}))
+        raise Usage(f"nothing goes to a target {target}", where=str(folder), hint=f"there are {there}")
+    return found
+
+
+def one_pipeline(folder: Path, name: str) -> Pipeline:
+    """The one that a command is about: raises `Usage` when it has several targets and none is named."""
+    found = find_pipelines(folder, [name])
+    if len(found) > 1:
+        known = ", ".join(each.label for each in found)
+        raise Usage(f"pipeline {name} has several targets", where=found[0].file, hint=f"say which: {known}")
+    return found[0]
 
 
 def worker_specs(
@@ -48,13 +67,18 @@ def worker_specs(
     specs = []
     for pipeline in pipelines:
         placeholder = _placeholder(settings, pipeline)
-        target = settings.target(pipeline.target)
+        target = settings.destination(pipeline.target)
         if workers > 1 and capabilities_of(target).one_writer:
             _log.info(
-                "workers share the reading; they write one at a time", pipeline=pipeline.name, target=target.where
+                "workers share the reading; they write one at a time", pipeline=pipeline.label, target=target.where
             )
         spec = WorkerSpec(
-            Path(pipeline.file), connections_file, placeholder, log_level=log_level, environment=environment or {}
+            Path(pipeline.file),
+            connections_file,
+            placeholder,
+            pipeline.target,
+            log_level=log_level,
+            environment=environment or {},
         )
         specs += [spec] * workers
     return specs
@@ -84,7 +108,7 @@ def keep_swept(settings: Settings, pipelines: Sequence[Pipeline], every_s: float
                 try:
                     sweep_due(settings, pipeline)
                 except CdcError as error:
-                    _log.error("not swept", pipeline=pipeline.name, error=error.what, hint=error.hint)
+                    _log.error("not swept", pipeline=pipeline.label, error=error.what, hint=error.hint)
 
     if due:
         threading.Thread(target=work, name="sweeper", daemon=True).start()
@@ -96,7 +120,7 @@ def _placeholder(settings: Settings, pipeline: Pipeline) -> str:
     if len(set(found.values())) > 1:
         raise Terminal(
             f"the sources {', '.join(sorted(found))} use different placeholders for unavailable values",
-            where=f"pipeline {pipeline.name}",
+            where=f"pipeline {pipeline.label}",
             hint="give their connectors the same unavailable.value.placeholder",
         )
     return next(iter(found.values()))

@@ -6,6 +6,7 @@ shown. Takes no partitions and changes nothing.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
 WAITING_ANSWERS_WITHIN_S = 3.0
+NEAR = 1 / 3
+"""Of a topic's retention: when less is left to the oldest waiting record, it is told as a problem."""
 
 State = Literal["running", "stopped", "failed", "never run", "unknown"]
 
@@ -31,7 +34,8 @@ State = Literal["running", "stopped", "failed", "never run", "unknown"]
 class PartitionStatus:
     """`watermark`: the next offset to apply, None when nothing was applied; `start`, `end`: the topic's, None when
     Kafka did not say. `lag`: records, None when watermark or end could not be asked for; `lag_s`: how long the first
-    record that waits has been in the topic, None when not known."""
+    record that waits has been in the topic, None when not known. `loss_in_s`: when the topic's retention may take it;
+    `loss_is_near`: less than a third of the retention is left."""
 
     partition: int
     watermark: int | None
@@ -40,6 +44,8 @@ class PartitionStatus:
     lag: int | None
     lag_s: float | None
     problem: str = ""
+    loss_in_s: float | None = None
+    loss_is_near: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ class PipelineStatus:
         found = [f"not reached: {each}" for each in self.unreachable]
         if self.state == "failed":
             found.append(self.error)
+        elif self.state == "running" and self.error:
+            found.append(f"its target does not take what comes, it is tried again: {self.error}")
         elif self.state in ("stopped", "never run") and self.lag != 0:
             behind = "its lag is not known" if self.lag is None else f"{self.lag} records wait"
             found.append(f"{self.state}, {behind}: cdc run {self.name}" + (f" ({self.error})" if self.error else ""))
@@ -203,6 +211,7 @@ class Offsets:
     starts: dict[TopicPartition, int] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    retention_s: dict[str, float] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
 
     def ask(self, settings: Settings, pipelines: Sequence[Pipeline]) -> None:
@@ -210,6 +219,8 @@ class Offsets:
         with topics(settings, pipelines[0]) as consumer:
             partitions = partitions_of(consumer, names)
             self.ids |= consumer.topic_ids(names)
+            there = {each.topic for each in partitions}
+            self.retention_s |= consumer.retention_s(there) if there else {}
             self.starts |= consumer.starts(partitions)
             self.ends |= consumer.ends(partitions)
         self.asked |= set(names)
@@ -264,7 +275,7 @@ def _pipeline(
     marks |= {each.partition: each.next for each in stored.partitions if each.next is not None}
     since = {} if unreachable else offsets.waiting_since(settings, marks)
     return PipelineStatus(
-        name=pipeline.name,
+        name=pipeline.label,
         target=pipeline.target,
         state="unknown" if unreachable else state,
         error=problem,
@@ -283,8 +294,9 @@ def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
     """The pipeline's state from its workers' last words (newest first), and what there is to say about it."""
     if not workers:
         return "never run", ""
-    if any(each.fresh and each.state not in ("stopped", "failed") for each in workers):
-        return "running", ""
+    alive = [each for each in workers if each.fresh and each.state not in ("stopped", "failed")]
+    if alive:
+        return "running", next((each.error for each in alive if each.state == "waiting"), "")
     last = workers[0]
     if last.state == "failed":
         return "failed", last.error
@@ -361,14 +373,28 @@ def partition_status(
     seconds = 0.0 if lag == 0 else None
     if lag and since_ms is not None:
         seconds = round(max(0.0, now_us / 1e6 - since_ms / 1e3), 1)
-    problem = ""
+    retention = offsets.retention_s.get(partition.topic, math.inf)
+    left = None if seconds is None or lag == 0 or math.isinf(retention) else max(0.0, retention - seconds)
+    near = left is not None and left < retention * NEAR
+    problem = f"partition {partition.partition}: retention takes what waits in {duration(left or 0.0)}" if near else ""
     if watermark is not None and mark is not None and topic_id is not None and mark.topic_id != topic_id:
         problem = f"partition {partition.partition}: the topic was created again, the watermark is of the old one"
     elif at < start:
         problem = f"partition {partition.partition}: offsets {at} to {start - 1} are gone, retention passed them"
     elif at > end:
         problem = f"partition {partition.partition}: the watermark {at} lies behind the topic's end {end}"
-    return PartitionStatus(partition.partition, watermark, start, end, lag, seconds, problem)
+    return PartitionStatus(partition.partition, watermark, start, end, lag, seconds, problem, left, near)
+
+
+def duration(seconds: float) -> str:
+    """'2 d 3 h', '3 h 20 min', '45 s'."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
 
 
 def _sum(tallies: Iterable[Tally], topic: str, outcome: Outcome) -> int:
@@ -384,5 +410,5 @@ def _by_reason(counted: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _snapshot(pipeline: Pipeline, found: OpenSnapshot) -> SnapshotStatus:
     table = found.mapping.partition("/")[2]
-    command = f"cdc sweep {pipeline.name} {table} --execute --reason …"
+    command = f"cdc sweep {pipeline.label} {table} --execute --reason …"
     return SnapshotStatus(found.mapping, found.found_at.isoformat(timespec="seconds"), command)

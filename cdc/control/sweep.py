@@ -31,8 +31,8 @@ from cdc.control.connect import Connect
 from cdc.control.load import loading
 from cdc.control.operate import opened, owner_of, partitions_of, table_of, topic_of, topics
 from cdc.db.source import connect_source
+from cdc.engine.build import target_of
 from cdc.engine.plans import Plans
-from cdc.engine.targets import open_target
 from cdc.errors import Poison, Terminal, Transient
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import ChangeEvent, DeletePolicy, Kind, TargetTable, TopicPartition, Value
@@ -83,7 +83,7 @@ def sweep(settings: Settings, pipeline: Pipeline, name: str, *, execute: bool, d
     with opened(settings, pipeline) as operator:
         snapshots = [each for each in operator.open_snapshots() if each.mapping == table.id]
         if not snapshots:
-            return Sweep(pipeline.name, table.id, topic_of(table), ())
+            return Sweep(pipeline.label, table.id, topic_of(table), ())
         end = time.monotonic() + deadline_s
         ends = _ends(settings, pipeline, table, operator, snapshots[-1], deadline_s)
         _wait_past(operator, topic_of(table), ends, end)
@@ -110,7 +110,7 @@ def sweep_due(settings: Settings, pipeline: Pipeline) -> list[Sweep]:
                 if not _behind(operator, topic_of(table), ends):
                     done.append(_run(settings, pipeline, table, operator, snapshots, execute=True))
     except Transient as error:
-        _log.info("a sweep waits", pipeline=pipeline.name, reason=error.what)
+        _log.info("a sweep waits", pipeline=pipeline.label, reason=error.what)
     for each in done:
         _log.warning("swept after a repeated snapshot", mapping=each.mapping, rows=each.rows)
     return done
@@ -180,7 +180,7 @@ def _run(
     """Sweep to the newest of the open snapshots, which settles the older ones."""
     with topics(settings, pipeline) as consumer:
         table = present_table(consumer, pipeline, mapping)
-    target = open_target(settings.target(pipeline.target))
+    target = target_of(settings, pipeline)
     target.open(owner_of(pipeline))
     try:
         target.prepare(table)
@@ -190,7 +190,7 @@ def _run(
         target.close()
     found_at = tuple(each.found_at.isoformat(timespec="seconds") for each in snapshots)
     topic = topic_of(mapping)
-    return Sweep(pipeline.name, mapping.id, topic, found_at, report.rows, report.examples, len(keep), execute)
+    return Sweep(pipeline.label, mapping.id, topic, found_at, report.rows, report.examples, len(keep), execute)
 
 
 def _sweep(

@@ -28,11 +28,12 @@ from cdc.errors import Terminal
 from cdc.mapping.model import Pipeline
 from cdc.reconcile.compare import compare
 from cdc.reconcile.report import CompareReport
-from cdc.settings import STACK_HOME_VARIABLE, Settings, load
+from cdc.references import STACK_HOME_VARIABLE
+from cdc.settings import Settings, load
 from cdc.stack import Stack
 
 CAUGHT_UP_WITHIN_S = 120.0
-PIPELINES = ("billing", "crm")
+PIPELINES = ("billing", "crm")  # each with a source of its name; the partner's reads the CRM too
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def show(
     say("making the demo's databases: a CRM in PostgreSQL, billing in MariaDB, an empty hub")
     prepare(settings, number=seed)
     _register(settings, say)
-    pipelines = find_pipelines(mappings, PIPELINES)
+    pipelines = find_pipelines(mappings, (*PIPELINES, "partner"))
     with _applier(worker_specs(settings, pipelines, 1, connections, "warning")) as applier:
 
         def check(progress: Progress) -> None:

@@ -112,7 +112,7 @@ class Applier:
         return done
 
     def _attempt(self, batch: Batch, careful: bool) -> Applied:
-        with self.target.begin() as transaction:
+        with self.target.begin(batch.moves) as transaction:
             work = Work(transaction, self.held, careful)
             for skipped in batch.skipped:
                 work.done.tallies[skipped.mapping, skipped.partition, skipped.outcome, skipped.reason] += skipped.number
@@ -233,7 +233,7 @@ class Work:
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
                 unfold.append(write)
             elif decision.outcome is Outcome.PARKED:
-                self.park(table, write.row, decision.reason, "")
+                self.park(table, write.row, decision.reason, decision.detail)
             else:
                 for row in write.rows:
                     self.decided(table, row, decision)

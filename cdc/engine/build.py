@@ -5,24 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
-from cdc.engine.targets import open_target
+from cdc.engine.targets import open_state, open_target
 from cdc.engine.worker import Parts
 from cdc.mapping.load import load
-from cdc.settings import KafkaSettings, Settings
+from cdc.mapping.model import Pipeline
+from cdc.settings import KafkaSettings, RestSettings, Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
+from cdc.target.base import Target
+from cdc.target.rest import RestTarget
+from cdc.target.rest_requests import Requests
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker process is told; plain values, so that it can be sent to it."""
+    """What a worker process is told; plain values, so that it can be sent to it. `target`: which of the pipeline's;
+    may be left out when there is one."""
 
     mapping_file: Path
     connections_file: Path
     placeholder: str
+    target: str = ""
     log_level: str = "info"
     session_timeout_s: float = 30.0  # a worker that is silent for as long loses its partitions to the others
     environment: dict[str, str] = field(default_factory=dict)  # added to the worker's, for tests (CDC_FAILPOINT)
@@ -30,22 +38,37 @@ class WorkerSpec:
 
 def parts(spec: WorkerSpec) -> Parts:
     """Everything a worker needs. Opens no connection to a database yet. Raises `Usage` for wrong files."""
-    pipeline = load(spec.mapping_file)
+    whole = load(spec.mapping_file)
+    pipeline = whole.part(spec.target or whole.target)
     settings = load_settings(spec.connections_file)
     sources = {table.source_name for table in pipeline.tables}
     options = ConsumerOptions(
         session_timeout_s=spec.session_timeout_s, heartbeat_s=min(3.0, spec.session_timeout_s / 4)
     )
+    failpoint = failpoints.from_environment()
     return Parts(
         pipeline=pipeline,
         consumer=open_consumer(pipeline.client, kafka_connection(settings.kafka), options),
-        target=open_target(settings.target(pipeline.target)),
-        control=open_target(settings.target(pipeline.target)),
+        target=target_of(settings, pipeline, failpoint),
+        control=open_target(settings.state(pipeline.target)),
         source_kinds={name: settings.source(name).kind for name in sources},
         ask_identity=lambda name: ask_identity(settings, name),
         placeholder=spec.placeholder,
-        failpoint=failpoints.from_environment(),
+        failpoint=failpoint,
     )
+
+
+def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:
+    """The target of a pipeline's part, of whatever kind; it connects when it is opened."""
+    destination = settings.destination(pipeline.target)
+    if not isinstance(destination, RestSettings):
+        return open_target(destination)
+    requests = {
+        table.id: msgspec.convert(table.rest.model_dump(), Requests)
+        for table in pipeline.tables
+        if table.rest is not None
+    }
+    return RestTarget(destination, open_state(settings.state(pipeline.target)), requests, failpoint)
 
 
 def ask_identity(settings: Settings, name: str) -> SourceIdentity:

@@ -13,6 +13,12 @@ The points, in the order a batch meets them:
     assigned        partitions were assigned, nothing taken yet
     revoked         partitions were revoked
 
+and, of a target that requests are sent to, between `mapped` and `rows_written`:
+
+    recorded        deliveries are on record as sent, none has left
+    requested       one request was answered, nothing of it is stored
+    answered        all of them were answered, nothing of it is stored
+
 `CDC_FAILPOINT=pre_commit:3:kill` kills the process (SIGKILL) the third time it gets there; `:stop` freezes it
 (SIGSTOP); `:exit` leaves at once. Only a worker process reads the variable.
 """
@@ -35,6 +41,7 @@ POINTS = (
     "assigned",
     "revoked",
 )
+DELIVERY_POINTS = ("recorded", "requested", "answered")
 
 Failpoint = Callable[[str], None]
 
@@ -49,8 +56,8 @@ def from_environment(environment: dict[str, str] | None = None) -> Failpoint:
     if not text:
         return nothing
     point, count, action = text.split(":")
-    if point not in POINTS:
-        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS)}")
+    if point not in POINTS + DELIVERY_POINTS:
+        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS + DELIVERY_POINTS)}")
     actions: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),

@@ -44,8 +44,9 @@ MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
 HELD = Decision(Outcome.PARKED, "held")
 REFUSED = Decision(Outcome.PARKED, "refused")
 
-HEALING = frozenset({"update_missing", "moved_values_missing"})
-"""Reasons that end by themselves when the missing change arrives; every other one waits for a person."""
+HEALING = frozenset({"update_missing", "moved_values_missing", "partial_image"})
+"""Reasons that end by themselves when the missing change arrives; every other one waits for a person.
+`partial_image` is said only by targets that keep no values: a whole image of the row is what it waits for."""
 
 Key = tuple[Value, ...]
 BEGINNING = Position(0, 0, 0, 0)

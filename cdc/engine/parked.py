@@ -77,14 +77,15 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
         items = [_mapped(record, remap) for record in sorted(records, key=lambda record: record.id or 0)]
         for table in {item.table.mapping: item.table for item in items if item.table is not None}.values():
             target.prepare(table)
-        with target.begin() as transaction:
+        moves = guard({TopicPartition(p.record.topic, p.record.partition) for p in records})
+        with target.begin(moves) as transaction:
             play = _Play(transaction, items, held)
             transaction.retried([record.id for record in records if record.id is not None])
             left = play.run()
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
             transaction.repark([parked for parked in left if parked not in records])
             transaction.count(play.work.tallies())
-            transaction.advance(guard({TopicPartition(p.record.topic, p.record.partition) for p in records}))
+            transaction.advance(moves)
         done = play.work.done
     for key in keys:
         held.pop(key, None)
@@ -184,6 +185,7 @@ class _Play:
                 item.error = poisoned[index].what
             else:
                 item.decision = decisions.get(index, Decision(Outcome.APPLIED))
+                item.error = item.decision.detail
 
     def _leave(self, item: _Item, decision: Decision | None) -> None:
         """The record is parked no more: move it in the counts to what it became, and see whom it may heal."""

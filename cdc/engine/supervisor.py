@@ -139,9 +139,11 @@ class Supervisor:
         return 0
 
     def _end_pipeline(self, slot: _Slot) -> None:
-        """One worker of a pipeline needs a person: its other workers stop too, other pipelines go on."""
+        """One worker of a pipeline needs a person: its other workers of that target stop too, other pipelines and the
+        pipeline's other targets go on."""
+        ended = (slot.spec.mapping_file, slot.spec.target)
         for other in self._slots:
-            if other.spec.mapping_file == slot.spec.mapping_file:
+            if (other.spec.mapping_file, other.spec.target) == ended:
                 other.ended = True
                 if other.process is not None:
                     other.process.terminate()

@@ -6,21 +6,27 @@ the control tables, the audit trail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 from cdc.db import postgres
 from cdc.model import TargetTable
-from cdc.settings import PostgresTargetSettings, SqliteTargetSettings, TargetSettings
-from cdc.target.base import Capabilities, Target
+from cdc.settings import PostgresTargetSettings, RestSettings, SqliteTargetSettings, TargetSettings
+from cdc.target.base import Capabilities, Owner, Target
+from cdc.target.delivery import LedgerReader
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
+from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rest import capabilities as rest_capabilities
+from cdc.target.rest_delivery import StateStore
 from cdc.target.rows import TargetRows
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlstate_audit import SqlAuditLog
+from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
 
@@ -34,8 +40,30 @@ def open_target(settings: TargetSettings) -> Target:
             return SqliteTarget(_sql(settings))
 
 
-def capabilities_of(settings: TargetSettings) -> Capabilities:
+def open_state(settings: TargetSettings) -> StateStore:
+    """The database that keeps a REST target's state; it connects when it is opened."""
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresTarget(_postgres(settings, "applier"), settings.session)
+        case SqliteTargetSettings():
+            return SqliteTarget(_sql(settings))
+
+
+@contextmanager
+def opened_ledger(settings: TargetSettings, owner: Owner) -> Iterator[LedgerReader]:
+    """What is on record about an owner's deliveries."""
+    if isinstance(settings, PostgresTargetSettings):
+        with closing(_postgres(settings, "operator")()) as connection:
+            yield PostgresLedger(connection, owner)
+    else:
+        with closing(_sql(settings)(False)) as database:
+            yield SqlLedger(database, owner)
+
+
+def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     """What a target of this kind can do, without connecting to it."""
+    if isinstance(settings, RestSettings):
+        return rest_capabilities(settings)
     return open_target(settings).capabilities
 
 

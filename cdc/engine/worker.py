@@ -224,7 +224,8 @@ class Worker:
     def _hand_over(self) -> None:
         """Make the next batch ready when the writer is free or it can grow no more; hand it over to a free writer."""
         with self._meter.stage("waiting for target"):
-            self._collect(wait=self._ready is not None and self._intake.full)
+            # Not for ever: whoever waits for a target that is away still says so.
+            self._collect(POLL_SECONDS if self._ready is not None and self._intake.full else 0.0)
         if self._ready is None and (self._intake.full or not (self._writer.busy or self._intake.empty)):
             with self._meter.stage("mapping"):
                 self._make_ready()
@@ -251,8 +252,8 @@ class Worker:
         self._intake.clear()
         self._ready = None
 
-    def _collect(self, wait: bool) -> None:
-        written = self._writer.collect(None if wait else 0.0)
+    def _collect(self, wait_s: float | None) -> None:
+        written = self._writer.collect(wait_s)
         if written is None:
             return
         self._meter.wrote(written)
@@ -296,12 +297,13 @@ class Worker:
 
     def _housekeeping(self) -> None:
         if self._is_due("report", REPORT_SECONDS):
-            self._report("running")
+            trouble = self._writer.trouble
+            self._report("waiting" if trouble else "running", trouble)
         if self._is_due("display", DISPLAY_SECONDS):
             self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
         if self._is_due("garbage", GARBAGE_SECONDS):
             self.collect_garbage()
-        self._collect(wait=False)
+        self._collect(0.0)
         if not self._nothing_on_its_way or not self._is_due("retries", HOUSEKEEPING_SECONDS):
             return
         if self.orphaned():
@@ -375,9 +377,9 @@ class Worker:
         """Write what was read, then leave. What somebody else has taken meanwhile is theirs to write."""
         try:
             while not self._intake.empty or not self._nothing_on_its_way:
-                self._collect(wait=True)
+                self._collect(None)
                 self._hand_over()
-            self._collect(wait=True)
+            self._collect(None)
         except Fenced as error:
             _log.warning("fenced while leaving", reason=error.what, where=error.where)
 

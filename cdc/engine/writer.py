@@ -50,6 +50,7 @@ class Writer:
         self._pool = pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[Written] | None = None
         self.finished = threading.Event()
+        self.trouble = ""  # why the target does not take the batch in flight, while it is tried again
 
     def open(self) -> None:
         self._target.open(self._owner)
@@ -141,10 +142,19 @@ class Writer:
                 self._target.prepare(table.table)
             return self._applier.apply(batch)
 
-        applied = retrying(attempt, for_seconds=RETRY_SECONDS)
+        applied = retrying(lambda: self._told(attempt), for_seconds=RETRY_SECONDS)
         if applied.may_heal:
             applied.tallies.update(self._heal(applied.may_heal, remap, guard).tallies)
         return Written(batch, applied)
+
+    def _told(self, attempt: Callable[[], Applied]) -> Applied:
+        try:
+            done = attempt()
+        except Transient as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        return done
 
     def _heal(self, keys: set[Held], remap: Remap, guard: Guard) -> Applied:
         """Healing is tried once here: what fails for a passing reason is tried again later."""

@@ -9,6 +9,7 @@ from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
+from cdc.mapping.request_checks import request_findings
 from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
 from cdc.yamlfile import ValuePath
 
@@ -56,6 +57,7 @@ class _Compiler:
         key = self._key()
         self._soft_delete()
         self._stop_on_errors()
+        self.found += request_findings(self.mapping, list(self.outputs), key)
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
         self._stop_on_errors()

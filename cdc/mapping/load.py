@@ -16,6 +16,7 @@ from cdc.mapping import model
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean, from_yaml
 from cdc.mapping.expressions import syntax_problems
 from cdc.mapping.model import Pipeline, TableMapping
+from cdc.mapping.request_checks import request_findings
 from cdc.yamlfile import Document, Span, ValuePath, YamlError
 
 SUFFIXES = (".yaml", ".yml")
@@ -40,7 +41,8 @@ def loads(text: str, name: str = "<text>") -> Pipeline:
     """The pipeline in `text`; `name` is shown in errors."""
     document = _parsed(text, name)
     pipeline = _validated(document)
-    found = [*clashes([pipeline]), *(each for table in pipeline.tables for each in _own_findings(table))]
+    found = [*clashes([pipeline]), *_unknown_targets(pipeline)]
+    found += [each for table in pipeline.tables for each in _own_findings(table)]
     if found:
         raise MappingError(found)
     return pipeline
@@ -86,11 +88,29 @@ def clashes(pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
         if earlier is not pipeline:
             found.append(_twice(f"the pipeline name '{pipeline.name}'", _place(pipeline), _place(earlier)))
         for table in pipeline.tables:
-            first = tables.setdefault((pipeline.target, table.to), table)
-            if first is not table:
-                here, there = table.finding("", "", ("to",)), first.finding("", "", ("to",))
-                found.append(_twice(f"the table {table.to} of target '{pipeline.target}'", here, there))
+            for target in table.targets or pipeline.targets:
+                first = tables.setdefault((target, table.to), table)
+                if first is not table:
+                    here, there = table.finding("", "", ("to",)), first.finding("", "", ("to",))
+                    found.append(_twice(f"the table {table.to} of target '{target}'", here, there))
     return found
+
+
+def _unknown_targets(pipeline: Pipeline) -> Iterable[Diagnostic]:
+    """Tables for targets that the pipeline does not name, and targets that no table goes to."""
+    for table in pipeline.tables:
+        for place, name in enumerate(table.targets or ()):
+            if name not in pipeline.targets:
+                message, advice = f"'{name}' is none of this pipeline's targets", did_you_mean(name, pipeline.targets)
+                yield table.finding("unknown-target", message, ("targets", place), help=advice)
+    for place, name in enumerate(pipeline.targets):
+        path: ValuePath = ("targets", place) if pipeline.targets_ else ("target",)
+        if pipeline.document is not None and not pipeline.part(name).tables:
+            span = pipeline.document.span(path)
+            yield Diagnostic("bad-value", f"no table goes to the target '{name}'", pipeline.document.file, span)
+        if pipeline.document is not None and name in pipeline.targets[:place]:
+            span = pipeline.document.span(path)
+            yield Diagnostic("bad-value", f"the target '{name}' is named twice", pipeline.document.file, span)
 
 
 def _place(pipeline: Pipeline) -> Diagnostic:
@@ -135,6 +155,7 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():
             within = (problem.start, problem.length)
             yield table.finding(problem.code, problem.message, path, help=problem.help, within=within)
+    yield from request_findings(table, None if columns.everything is not None else columns.named, table.key)
     if columns.everything is not None:
         below: ValuePath = ("columns", model.EVERYTHING, "rename")
         for name in columns.everything.rename:

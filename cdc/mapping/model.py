@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from cdc.mapping.diagnostics import Diagnostic
+from cdc.mapping.requests import RestTable
 from cdc.model import DeletePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
@@ -182,7 +183,12 @@ class TableMapping(_Part):
     from_: TableName = Field(alias="from")
     """The source table: schema.table (PostgreSQL) or database.table (MariaDB)."""
     to: TableName
-    """The target table: schema.table."""
+    """The target table: schema.table. For a REST target only a name, under which state is kept and shown."""
+    targets: tuple[Word, ...] | None = Field(default=None, min_length=1, strict=False)
+    """Those of the pipeline's targets that this table goes to; default: all. A table of which other columns go to
+    another target is written twice, with other `targets` and `columns`."""
+    rest: RestTable | None = None
+    """The requests that write this table's rows; for REST targets."""
     source: Word | None = None
     """The source (topic prefix) of this table; default: the pipeline's."""
     key: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
@@ -235,7 +241,7 @@ class TableMapping(_Part):
 
 
 class Pipeline(_Part):
-    """One file: the mappings that run together as one consumer group into one target."""
+    """One file: mappings of one or more sources into one target or several, each with workers of its own."""
 
     pipeline: Word
     """The pipeline's name, unique among all files. State in the target is kept under it."""
@@ -243,8 +249,11 @@ class Pipeline(_Part):
     """For people."""
     source: Word | None = None
     """The source (connector, topic prefix) of all tables that do not name their own."""
-    target: Word
+    target_: Word | None = Field(default=None, alias="target")
     """The connection to write to."""
+    targets_: tuple[Word, ...] = Field(default=(), alias="targets", strict=False)
+    """In place of `target`: several connections. Each is written by workers of its own and has its own watermarks: a
+    slow or broken one does not hold the others."""
     client: Literal["kafka-python", "librdkafka"] = "kafka-python"
     """The Kafka client. librdkafka reads several times faster and needs the extra of that name."""
     batch: Batch = Batch()
@@ -259,10 +268,42 @@ class Pipeline(_Part):
     """The mappings."""
 
     _document: Document | None = PrivateAttr(default=None)
+    _one_of_several: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="after")
+    def _some_target(self) -> Pipeline:
+        if (self.target_ is None) == (not self.targets_):
+            raise PydanticCustomError("pipeline_target", "give either 'target' or 'targets'")
+        return self
 
     @property
     def name(self) -> str:
         return self.pipeline
+
+    @property
+    def label(self) -> str:
+        """How commands name it: NAME, or NAME:TARGET for a part of a pipeline with several targets."""
+        return f"{self.name}:{self.target}" if self._one_of_several else self.name
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All targets, in file order."""
+        return self.targets_ or (self.target,)
+
+    @property
+    def target(self) -> str:
+        """The target, of a pipeline that has one: of every `part`."""
+        assert self.target_ is not None, "ask for a part of a pipeline with several targets first"
+        return self.target_
+
+    def part(self, target: str) -> Pipeline:
+        """The pipeline as it runs for one of its targets: that target's tables, with their places in the file."""
+        assert target in self.targets, f"{target} is none of {self.targets}"
+        tables = tuple(table for table in self.tables if table.targets is None or target in table.targets)
+        part = self.model_copy(update={"target_": target, "targets_": (), "tables": tables})
+        part._document = self._document
+        part._one_of_several = self._one_of_several or len(self.targets) > 1
+        return part
 
     @property
     def file(self) -> str:

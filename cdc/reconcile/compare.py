@@ -52,20 +52,21 @@ def compare(
     """
     began = clock()
     options = options or Options()
-    chosen = _chosen(list(pipelines), tables)
-    done: dict[str, TableReport] = {}
+    chosen = _chosen(_comparable(settings, pipelines), tables)
+    done: dict[tuple[str, str], TableReport] = {}
     with _Connections(settings) as connections:
-        still: list[tuple[str, Comparison, _Target]] = []
+        still: list[tuple[tuple[str, str], Comparison, _Target]] = []
         for pipeline, mapping in chosen:
             target = connections.target(pipeline.target)
             with target.reading():
                 rows = connections.source(mapping)
                 one = Comparison(pipeline, mapping, rows, target.staging, options, report, clock)
                 one.first_pass()
+                name = (pipeline.target, mapping.id)
                 if one.open:
-                    still.append((mapping.id, one, target))
+                    still.append((name, one, target))
                 else:
-                    done[mapping.id] = one.finish()
+                    done[name] = one.finish()
         deadline, wait = clock() + PATIENCE * options.settle_s, FIRST_WAIT_S
         while still:
             last = clock() >= deadline
@@ -78,7 +79,19 @@ def compare(
             if still:
                 sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT_S)
-    return CompareReport(tuple(done[mapping.id] for _, mapping in chosen), clock() - began)
+    return CompareReport(tuple(done[pipeline.target, mapping.id] for pipeline, mapping in chosen), clock() - began)
+
+
+def _comparable(settings: Settings, pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+    """Without those into REST targets, whose rows cannot be read: cdc deliveries tells what they were given."""
+    every = list(pipelines)
+    found = [pipeline for pipeline in every if pipeline.target not in settings.rest_targets]
+    if every and not found:
+        raise Usage(
+            f"the rows of {every[0].target} cannot be read: it is a REST target",
+            hint="cdc deliveries list --state refused; cdc parked list",
+        )
+    return found
 
 
 def _chosen(pipelines: Sequence[Pipeline], tables: Sequence[str]) -> list[tuple[Pipeline, TableMapping]]:

@@ -33,8 +33,10 @@ class Endpoints:
     connect_url: str
     postgres: Server
     mariadb: Server
+    partner_url: str
+    partner_secret: str
     secrets_file: Path
-    """Properties file with `postgres.password` and `mariadb.password`, for `${file:...:...}` in connector configs."""
+    """Properties file with `postgres.password`, `mariadb.password` and `partner.secret`, for `${file:...:...}`."""
 
     def postgres_dsn(self, database: str = "postgres") -> str:
         """A URL that psycopg and libpq accept."""
@@ -48,5 +50,7 @@ def endpoints_of(choices: Choices, secrets_file: Path) -> Endpoints:
         connect_url=f"http://{HOST}:{ports['connect']}",
         postgres=Server(HOST, ports["postgres"], postgres.USER, choices.postgres_password),
         mariadb=Server(HOST, ports["mariadb"], mariadb.USER, choices.mariadb_password),
+        partner_url=f"http://{HOST}:{ports.get('partner', 0)}",
+        partner_secret=choices.partner_secret,
         secrets_file=secrets_file,
     )

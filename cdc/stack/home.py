@@ -20,7 +20,7 @@ from . import ports
 from .account import Account, open_temporary_folder
 from .errors import StackError
 
-PORT_NAMES = ("kafka", "controller", "connect", "postgres", "mariadb")
+PORT_NAMES = ("kafka", "controller", "connect", "postgres", "mariadb", "partner")
 _FOLDERS = ("data", "logs", "run", "config", "tmp")
 _LOG_KEPT_BYTES = 20_000_000
 
@@ -33,6 +33,8 @@ class Choices(BaseModel):
     ports: dict[str, int]
     postgres_password: str
     mariadb_password: str
+    partner_secret: str = ""
+    """Empty only in a home that an older version made, until the next `up`."""
     cluster_id: str
     """Kafka's, 16 bytes in URL-safe base64."""
     server_id: int
@@ -103,7 +105,11 @@ class Home:
 
     def save(self, choices: Choices) -> None:
         _write(self._choices_file, choices.model_dump_json(indent=2))
-        lines = (f"postgres.password={choices.postgres_password}", f"mariadb.password={choices.mariadb_password}")
+        lines = (
+            f"postgres.password={choices.postgres_password}",
+            f"mariadb.password={choices.mariadb_password}",
+            f"partner.secret={choices.partner_secret}",
+        )
         _write(self.secrets, "\n".join(lines) + "\n")
 
     def run(self, part: str) -> Run | None:
@@ -127,6 +133,7 @@ class Home:
             if any(folder.iterdir()) and not self.exists():
                 raise StackError("this folder is in use for something else", where=str(folder), hint="choose a --home")
         if self.exists():
+            self._complete(chance)
             return
         taken: list[int] = []
         for _ in PORT_NAMES:
@@ -136,6 +143,7 @@ class Home:
                 ports=dict(zip(PORT_NAMES, taken, strict=True)),
                 postgres_password=secrets.token_hex(12),
                 mariadb_password=secrets.token_hex(12),
+                partner_secret=secrets.token_hex(12),
                 cluster_id=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
                 server_id=chance.randint(1_000, 2_000_000_000),
                 database_data=self._database_data(account),
@@ -143,6 +151,17 @@ class Home:
                 jdbc_sink=False,
             )
         )
+
+    def _complete(self, chance: random.Random) -> None:
+        """Choose what an older version did not know of."""
+        choices = self.choices()
+        numbers = dict(choices.ports)
+        for name in PORT_NAMES:
+            numbers.setdefault(name, 0)
+            numbers[name] = numbers[name] or ports.choose(set(numbers.values()), chance)
+        secret = choices.partner_secret or secrets.token_hex(12)
+        if (numbers, secret) != (choices.ports, choices.partner_secret):
+            self.save(choices.model_copy(update={"ports": numbers, "partner_secret": secret}))
 
     def keep_ports_free(self, idle: Iterable[str], chance: random.Random) -> list[str]:
         """Choose a new port for each of `idle` (of PORT_NAMES) whose port somebody else has taken; returns those."""

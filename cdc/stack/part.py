@@ -15,7 +15,7 @@ from .errors import StackError
 from .home import Choices, Home
 from .patience import Patience
 
-PartName = Literal["kafka", "connect", "postgres", "mariadb"]
+PartName = Literal["kafka", "connect", "postgres", "mariadb", "partner"]
 HOST = "127.0.0.1"
 _FIRST_TIME_DEADLINE_S = 120.0
 _SHOWN_LOG_LINES = 40

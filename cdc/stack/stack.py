@@ -1,4 +1,4 @@
-"""One local stack: start, stop, look at and break its four parts."""
+"""One local stack: start, stop, look at and break its five parts."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from .home import Home, Run
 from .kafka import Kafka
 from .mariadb import MariaDb
 from .part import NotReady, Part, PartName, Setting, end_of
+from .partner import PartnerPart
 from .patience import Patience
 from .postgres import Postgres
 
 PARTS: tuple[PartName, ...] = get_args(PartName)
 State = Literal["ready", "starting", "frozen", "died", "down"]
 
-_KINDS: dict[PartName, type[Kafka] | type[Connect] | type[Postgres] | type[MariaDb]] = {
+_KINDS: dict[PartName, type[Kafka] | type[Connect] | type[Postgres] | type[MariaDb] | type[PartnerPart]] = {
     "kafka": Kafka,
     "connect": Connect,
     "postgres": Postgres,
     "mariadb": MariaDb,
+    "partner": PartnerPart,
 }
 _LOCK_DEADLINE_S = 600.0
 _RESET_DEADLINE_S = 30.0

@@ -10,6 +10,9 @@
     sqlstate*.py        state in tables `cdc_…` of any database with a DB-API driver: worker's and operator's side
     sqlround.py         ... and one round of a batch there
     sqlite*.py          SQLite
+    delivery.py         what targets without transactions keep on record, in which order, and the ledger's contract
+    rest.py             a REST API: guard and ledger in a state store beside it; postgres_ledger.py keeps them
+    rest_*.py           ... requests of rows, values as JSON, sending, answers, pace, accounts
 
 How to add a target:
 

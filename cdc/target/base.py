@@ -48,7 +48,10 @@ class PoisonRow(Poison):
 class Capabilities(msgspec.Struct, frozen=True):
     """What a target can do; the engine, the commands and the README's table read it, they never ask for the class.
 
-    `transactions`   rows and watermark become durable together: exactly once. Without: at least once
+    `transactions`   rows and watermark become durable together: exactly once. Without, all state (watermarks, parked
+                     records, counts, and per key what it was given last: the guard) is kept in a store beside it, and
+                     it promises less: a change takes effect at least once, and every repetition carries the idempotency
+                     key of its first delivery
     `creates_tables` makes tables and adds columns; without, somebody else does
     `guard`          what keeps an older change from overwriting a newer one: the `statement` that writes, whoever else
                      writes at that moment; or the `engine`, which compares beforehand
@@ -244,8 +247,12 @@ class Target(Protocol):
     def watermarks(self) -> list[Watermark]:
         """All watermarks of this owner, without taking them."""
 
-    def begin(self) -> AbstractContextManager[Transaction]:
-        """A transaction; commits at the end of the block, rolls back when it raises."""
+    def begin(self, moves: Sequence[Advance] = ()) -> AbstractContextManager[Transaction]:
+        """A transaction; commits at the end of the block, rolls back when it raises.
+
+        `moves`: what its `advance` will be given. Only a target without transactions needs to know it beforehand: what
+        it sends cannot be taken back, so it makes sure first that these fences are held (else `Fenced`).
+        """
 
     def epochs(self) -> list[Epoch]:
         """The newest epoch of every source this owner has read."""

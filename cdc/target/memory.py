@@ -129,7 +129,7 @@ class MemoryTarget:
         return [mark for (owner, _), mark in self.storage.watermarks.items() if owner == self.owner]
 
     @contextmanager
-    def begin(self) -> Iterator[MemoryTransaction]:
+    def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MemoryTransaction]:
         self.fault("begin")
         transaction = MemoryTransaction(self, copy.deepcopy(self.storage))
         yield transaction

@@ -43,6 +43,7 @@ from cdc.target.base import (
 )
 from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
+from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
@@ -204,7 +205,7 @@ class PostgresTarget:
         return [_watermark(row) for row in rows]
 
     @contextmanager
-    def begin(self) -> Iterator[PostgresTransaction]:
+    def begin(self, moves: Sequence[Advance] = ()) -> Iterator[PostgresTransaction]:
         with translated(), self.connection.transaction():
             yield PostgresTransaction(self)
 
@@ -263,6 +264,10 @@ class PostgresTarget:
     def purge(self, keep_s: float) -> int:
         with translated():
             return purge(self.connection, self.owner, [prepared.id for prepared in self._tables.values()], keep_s)
+
+    def ledger(self) -> PostgresLedger:
+        """For a target without transactions whose state is kept here; on the open connection."""
+        return PostgresLedger(self.connection, self.owner)
 
     @property
     def _owner(self) -> tuple[str, str]:

@@ -95,6 +95,40 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.audit IS 'Who changed what by a command, when and why; not finished: it was interrupted';
     """,
+    """
+    CREATE TABLE cdc.delivery (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL,
+        hold text NOT NULL, key_hash text NOT NULL,
+        idempotency_key text NOT NULL,
+        operation text NOT NULL,
+        position bytea NOT NULL,
+        topic text NOT NULL, partition integer NOT NULL, record_offset bigint NOT NULL,
+        state text NOT NULL DEFAULT 'sent',
+        attempts integer NOT NULL DEFAULT 1,
+        status integer, answer text NOT NULL DEFAULT '',
+        request bytea,
+        first_sent_at timestamptz NOT NULL DEFAULT now(), sent_at timestamptz NOT NULL DEFAULT now(),
+        settled_at timestamptz,
+        UNIQUE (pipeline, target, idempotency_key)
+    );
+    CREATE UNIQUE INDEX delivery_under_way ON cdc.delivery (pipeline, target, mapping, key_hash) WHERE state = 'sent';
+    CREATE INDEX delivery_by_key ON cdc.delivery (pipeline, target, key_hash);
+    CREATE INDEX delivery_by_time ON cdc.delivery (pipeline, target, settled_at);
+    COMMENT ON TABLE cdc.delivery IS 'What was sent to a target without transactions, and what it answered';
+    COMMENT ON COLUMN cdc.delivery.request IS 'What left, while no answer is known: it leaves again as it is';
+    CREATE TABLE cdc.delivered (
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL, key_hash text NOT NULL,
+        hold text NOT NULL,
+        position bytea NOT NULL,
+        idempotency_key text NOT NULL,
+        present boolean NOT NULL,
+        topic text NOT NULL, partition integer NOT NULL, record_offset bigint NOT NULL,
+        at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, mapping, key_hash)
+    );
+    COMMENT ON TABLE cdc.delivered IS 'What each row of a target without transactions was given last: older is stale';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

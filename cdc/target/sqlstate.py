@@ -5,6 +5,7 @@
     sqlstate_target.py     what a `Target` keeps: watermarks, epochs, reports, counts; base of sqlite.py and mariadb.py
     sqlstate_operator.py   the operator's side of the same tables
     sqlstate_audit.py      the audit trail
+    sqlstate_ledger.py     the delivery ledger of targets without transactions
     sqlround.py            one round of writes over a target's own statements
 
 The tables stand beside the target's own: SQLite commits across files one by one, and in MariaDB a second database
@@ -134,6 +135,31 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
             id {id_type}, at_us BIGINT NOT NULL, finished_us BIGINT,
             who LONGTEXT NOT NULL, command LONGTEXT NOT NULL, reason LONGTEXT NOT NULL,
             before_json LONGTEXT NOT NULL, after_json LONGTEXT, error LONGTEXT NOT NULL
+        ) {table_options}
+        """,
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_delivery (
+            id {id_type},
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,
+            hold LONGTEXT NOT NULL, key_hash CHAR(32) NOT NULL, under_way CHAR(32),
+            idempotency_key CHAR(32) NOT NULL, operation VARCHAR(20) NOT NULL, position VARBINARY(22) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
+            state VARCHAR(20) NOT NULL, attempts INTEGER NOT NULL, status INTEGER, answer LONGTEXT NOT NULL,
+            request LONGBLOB, first_sent_us BIGINT NOT NULL, sent_us BIGINT NOT NULL, settled_us BIGINT,
+            UNIQUE (pipeline, target, idempotency_key),
+            UNIQUE (pipeline, target, mapping, under_way)
+        ) {table_options}
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS cdc_delivered (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,
+            key_hash CHAR(32) NOT NULL, hold LONGTEXT NOT NULL, position VARBINARY(22) NOT NULL,
+            idempotency_key CHAR(32) NOT NULL, present SMALLINT NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
+            at_us BIGINT NOT NULL,
+            PRIMARY KEY (pipeline, target, mapping, key_hash)
         ) {table_options}
         """,
     ),

@@ -25,6 +25,7 @@ from cdc.target.base import (
 )
 from cdc.target.sqlround import PreparedTable
 from cdc.target.sqlstate import Database, Row, marks, migrate
+from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_parked import MINE, ParkedStore
 
 Connect = Callable[[bool], Database]
@@ -56,6 +57,10 @@ class SqlTarget:
     def close(self) -> None:
         if self._database is not None:
             self._database.close()
+
+    def ledger(self) -> SqlLedger:
+        """For a target without transactions whose state is kept here; on the open connection."""
+        return SqlLedger(self.database, self.owner)
 
     @property
     def database(self) -> Database:
@@ -109,7 +114,7 @@ class SqlTarget:
         return [_watermark(row) for row in rows]
 
     @contextmanager
-    def begin(self) -> Iterator[Transaction]:
+    def begin(self, moves: Sequence[Advance] = ()) -> Iterator[Transaction]:
         with self.database.transaction():
             yield self.transaction()
 

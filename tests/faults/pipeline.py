@@ -46,6 +46,7 @@ CREATE TRIGGER watch BEFORE UPDATE ON hub.items FOR EACH ROW EXECUTE FUNCTION hu
 CREATE TRIGGER watch BEFORE UPDATE ON hub.lines FOR EACH ROW EXECUTE FUNCTION hub.watch();
 """
 """The target's tables, made beforehand: with a constraint that refuses a name, and a watch on positions (I3)."""
+_MINE = "pipeline = %s AND target = %s"
 
 
 @dataclass
@@ -108,6 +109,7 @@ class Pipeline:
     database: Database
     folder: Path
     tables: tuple[str, ...]
+    target: str = "hub"  # of several: the one that `start`, the watermarks and the parked records are about
     workers: list[Worker] = field(default_factory=list)
 
     @property
@@ -132,7 +134,7 @@ class Pipeline:
 
     @property
     def group(self) -> str:
-        return f"cdc.{self.name}.hub"
+        return f"cdc.{self.name}.{self.target}"
 
     # -- workers
 
@@ -142,11 +144,12 @@ class Pipeline:
             "mapping_file": str(self.mapping_file),
             "connections_file": str(self.connections_file),
             "placeholder": PLACEHOLDER,
+            "target": self.target,
             "session_timeout_s": SESSION_S,
             "environment": {"CDC_FAILPOINT": failpoint},
             **spec,
         }
-        log = self.folder / f"{self.name}.{len(self.workers)}.log"
+        log = self.folder / f"{self.name}.{self.target}.{len(self.workers)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.run_worker", json.dumps(told)],
@@ -195,16 +198,17 @@ class Pipeline:
         """The next offset to apply, of partitions of which anything was applied."""
         if not self.state_exists():
             return {}
-        found = self.rows("SELECT topic, partition, next FROM cdc.watermark WHERE pipeline = %s", self.name)
+        found = self.rows(f"SELECT topic, partition, next FROM cdc.watermark WHERE {_MINE}", self.name, self.target)
         return {(topic, partition): at for topic, partition, at in found if at is not None}
 
     def fences(self) -> dict[Place, int]:
-        found = self.rows("SELECT topic, partition, fence FROM cdc.watermark WHERE pipeline = %s", self.name)
+        found = self.rows(f"SELECT topic, partition, fence FROM cdc.watermark WHERE {_MINE}", self.name, self.target)
         return {(topic, partition): fence for topic, partition, fence in found}
 
     def parked(self) -> list[tuple[str, tuple[Any, ...] | None, str]]:
         """(target table, key or None, reason) of every parked record."""
-        found = self.rows("SELECT mapping, hold, reason FROM cdc.parked WHERE pipeline = %s ORDER BY id", self.name)
+        query = f"SELECT mapping, hold, reason FROM cdc.parked WHERE {_MINE} ORDER BY id"
+        found = self.rows(query, self.name, self.target)
         return [(m.rpartition(".")[2], tuple(json.loads(hold)) if hold else None, reason) for m, hold, reason in found]
 
     def texts(self, table: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
@@ -213,8 +217,8 @@ class Pipeline:
 
     def tallied(self) -> list[tuple[str, int, str, str, int]]:
         """(topic, partition, outcome, reason, number)."""
-        query = "SELECT topic, partition, outcome, reason, number FROM cdc.tally WHERE pipeline = %s"
-        return self.rows(query, self.name)
+        query = f"SELECT topic, partition, outcome, reason, number FROM cdc.tally WHERE {_MINE}"
+        return self.rows(query, self.name, self.target)
 
     def falls(self) -> list[tuple[Any, ...]]:
         """Rows whose position became smaller."""

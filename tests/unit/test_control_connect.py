@@ -14,7 +14,8 @@ import pytest
 
 from cdc.control.connect import Connect, ConnectorStatus, Offset
 from cdc.errors import Terminal, Transient
-from cdc.settings import Account, ConnectSettings, Secret
+from cdc.references import Secret
+from cdc.settings import Account, ConnectSettings
 
 Answer = tuple[int, Any]
 

@@ -28,7 +28,7 @@ def mark(next_: int | None, topic_id: str = "id") -> PartitionState:
 
 
 def worker(state: str, age_s: float = 1.0, error: str = "") -> WorkerStatus:
-    return WorkerStatus("host:1", state, error, age_s, age_s < 10 and state == "running", 5.0, {}, {}, 4)
+    return WorkerStatus("host:1", state, error, age_s, age_s < 10 and state in ("running", "waiting"), 5.0, {}, {}, 4)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ def test_without_any_partition_the_lag_is_not_known() -> None:
         ([], "never run", ""),
         ([worker("running")], "running", ""),
         ([worker("stopped"), worker("running", 3)], "running", ""),  # one of two was stopped
+        ([worker("running"), worker("waiting", error="no answer")], "running", "no answer"),
         (
             [worker("failed", error="the topic is compacted"), worker("running", 900)],
             "failed",
@@ -98,7 +99,7 @@ def test_a_pipelines_state(workers: list[WorkerStatus], state: str, problem: str
 def pipeline(state: State, *lags: int | None, unreachable: tuple[str, ...] = ()) -> PipelineStatus:
     partitions = tuple(PartitionStatus(number, 5, 0, 5, lag, None) for number, lag in enumerate(lags))
     topic = TopicStatus("t", "crm", ("crm/hub.t",), partitions, 0, {}, {"held": 2, "check_violation": 1})
-    return PipelineStatus("crm", "hub", state, "why", 0.0, (), (topic,), (), unreachable)
+    return PipelineStatus("crm", "hub", state, "" if state == "running" else "why", 0.0, (), (topic,), (), unreachable)
 
 
 @pytest.mark.parametrize(

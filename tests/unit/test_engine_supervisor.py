@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -146,6 +147,16 @@ def test_a_worker_that_needs_a_person_stops_its_pipeline_only(monkeypatch: pytes
     assert world.log[3] == (pytest.approx(1.0, abs=0.3), "terminate a_2")
     assert {what for _, what in world.log[4:]} == {"terminate a_2"}  # once more when the supervisor leaves: harmless
     assert world.starts("a_1") == world.starts("a_2") == [0.0]
+    assert world.now >= 5.0
+
+
+def test_the_pipeline_s_other_targets_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(a_1=[(NEEDS_A_PERSON, 1.0)], a_2=[(RUNS, 0.0)], a_3=[(0, 5.0)])
+    names = world._names
+    world.specs = [replace(spec, target="other" if names[id(spec)] == "a_3" else "") for spec in world.specs]
+    world._names = {id(spec): name for spec, name in zip(world.specs, names.values(), strict=True)}
+    assert run(monkeypatch, world) == 1
+    assert {what for _, what in world.log if "terminate" in what} == {"terminate a_2"}
     assert world.now >= 5.0
 
 

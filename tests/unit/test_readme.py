@@ -17,6 +17,7 @@ LINKS = sorted(set(re.findall(r"\]\(([^)#:]+)\)", README)))
 MINIMAL = {
     "postgresql": "{kind: postgresql, host: h, port: 1, database: d, user: u}",
     "sqlite": "{kind: sqlite, path: p.db}",
+    "rest": "{kind: rest, url: 'https://h/'}",
 }
 """The shortest entry of each kind."""
 
@@ -30,7 +31,7 @@ def test_links_lead_somewhere(link: str) -> None:
 def test_the_table_of_targets_is_what_they_declare(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "connections.yaml"
     path.write_text(f"targets:\n  t: {MINIMAL[kind]}\n", encoding="utf-8")
-    declared = capabilities_of(load(path).target("t"))
+    declared = capabilities_of(load(path).destination("t"))
     (row,) = [line for line in README.splitlines() if line.startswith(f"| `{kind}` |")]
     _, _, upsert, makes, writers, limits = (cell.strip() for cell in row.strip("|").split("|"))
     assert upsert == declared.upsert

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import CdcError, Usage
-from cdc.settings import STACK_KEYS, References, Secret, Settings, load
+from cdc.references import STACK_KEYS, References, Secret
+from cdc.settings import Settings, load
 
 SECRET = "hunter2-and-more"
 
@@ -176,9 +177,10 @@ def test_which_target_keeps_the_control_tables(tmp_path: Path) -> None:
 
 def test_the_stack_s_values(tmp_path: Path) -> None:
     choices = {
-        "ports": {"kafka": 1, "connect": 2, "postgres": 3, "mariadb": 4},
+        "ports": {"kafka": 1, "connect": 2, "postgres": 3, "mariadb": 4, "partner": 5},
         "postgres_password": "p",
         "mariadb_password": "m",
+        "partner_secret": "s",
     }
     (tmp_path / "stack.json").write_text(json.dumps(choices), encoding="utf-8")
     references = References(environ={"CDC_STACK_HOME": str(tmp_path)})
@@ -187,6 +189,7 @@ def test_the_stack_s_values(tmp_path: Path) -> None:
     assert found["connect"] == "http://127.0.0.1:2"
     assert (found["postgres.port"], found["postgres.password"]) == ("3", "p")
     assert (found["mariadb.user"], found["mariadb.password"]) == ("root", "m")
+    assert (found["partner"], found["partner.secret"]) == ("http://127.0.0.1:5", "s")
     assert found["secrets"] == str(tmp_path / "secrets.properties")
 
 
@@ -204,9 +207,10 @@ def test_references_for_the_worker_are_kept_and_may_hold_ours() -> None:
 
 def test_the_shipped_file_fits_a_stack(tmp_path: Path) -> None:
     choices = {
-        "ports": {"kafka": 1, "connect": 2, "postgres": 3, "mariadb": 4},
+        "ports": {"kafka": 1, "connect": 2, "postgres": 3, "mariadb": 4, "partner": 5},
         "postgres_password": "p",
         "mariadb_password": "m",
+        "partner_secret": "s",
     }
     (tmp_path / "stack.json").write_text(json.dumps(choices), encoding="utf-8")
     settings = load(environ={"CDC_STACK_HOME": str(tmp_path)})

@@ -206,10 +206,10 @@ def test_a_file_that_cannot_be_used(path: Path, broken: Callable[[Path], Path]) 
 
 def test_a_newer_release_has_been_here(path: Path) -> None:
     prepared(path, table_of(TEXT))
-    execute(path, "INSERT INTO cdc_state_version VALUES (2, 0)")
-    prepared(path, table_of(TEXT))  # the next release runs side by side
     execute(path, "INSERT INTO cdc_state_version VALUES (3, 0)")
-    with pytest.raises(Terminal, match="state has version 3"):
+    prepared(path, table_of(TEXT))  # the next release runs side by side
+    execute(path, "INSERT INTO cdc_state_version VALUES (4, 0)")
+    with pytest.raises(Terminal, match="state has version 4"):
         prepared(path, table_of(TEXT))
 
 

@@ -68,7 +68,7 @@ def test_choices_are_made_once_and_kept(home: Home) -> None:
     first = home.choices()
     home.make(None, random.Random(2))
     assert home.choices() == first
-    assert len(set(first.ports.values())) == 5
+    assert len(set(first.ports.values())) == 6
     assert first.postgres_password != first.mariadb_password
 
 
