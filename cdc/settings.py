@@ -263,10 +263,24 @@ class SqliteTargetSettings(_Model):
         return f"target {self.name}: {self.kind}:{self.path}"
 
 
-TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings
+class MariaDbTargetSettings(DatabaseSettings):
+    """A MariaDB or MySQL server that pipelines write to; `to: hub.customers` is the table customers of its database hub.
+    `database`: where the applier's own tables are; it must be there."""
 
-TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings]] = {
+    name: str
+    kind: Literal["mariadb"]
+    database: str
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+TargetSettings: TypeAlias = PostgresTargetSettings | MariaDbTargetSettings | SqliteTargetSettings
+
+TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[MariaDbTargetSettings] | type[SqliteTargetSettings]] = {
     "postgresql": PostgresTargetSettings,
+    "mariadb": MariaDbTargetSettings,
     "sqlite": SqliteTargetSettings,
 }
 """What an entry of `targets` may be, by its `kind`. Another kind of target has its settings here and in the alias."""

@@ -152,7 +152,7 @@ def _natural(column: ColumnType) -> Encode:
 
 def _as_text(column: ColumnType) -> Encode:
     if column.kind is Kind.ARRAY:
-        return _array(column)
+        return array_as_json(column)
     return _TEXTS.get(column.kind, _itself)
 
 
@@ -208,7 +208,7 @@ _TEXTS: dict[Kind, Encode] = {
 }
 
 
-def _array(column: ColumnType) -> Encode:
+def array_as_json(column: ColumnType) -> Encode:
     element = column.element
     item: Encode = _itself
     if element is not None and element.kind is Kind.BYTES:
