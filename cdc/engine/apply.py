@@ -16,7 +16,7 @@ from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
+from cdc.model import Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
 from cdc.target.base import (
     MIXED_REASON,
     Advance,
@@ -30,6 +30,9 @@ from cdc.target.base import (
 )
 
 Held = tuple[str, str]  # (mapping, hold)
+_OTHER_ROWS = frozenset({"unique_violation", "exclusion_violation", "foreign_key_missing"})
+"""Reasons that depend on what other rows hold: such rows are tried again one by one, as the source committed them,
+which is how a unique value passes from row to row, or a child follows its parent in one table."""
 _APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
 
 
@@ -170,10 +173,13 @@ class Work:
             self._all_applied(table, writes)
             return
         unfold: list[Write] = []
+        in_order: list[Write] = []
         for index, write in enumerate(writes):
             decision = decisions.get(index)
             if index in poisoned:
-                if write.chain:
+                if poisoned[index].reason in _OTHER_ROWS and (write.chain or len(writes) > 1):
+                    in_order.append(write)
+                elif write.chain:
                     unfold.append(write)
                 else:
                     self.park(table, write.row, poisoned[index].reason, poisoned[index].what)
@@ -188,6 +194,8 @@ class Work:
                     self.decided(table, row, decision)
         for again in unfolded(unfold):
             self.round(table, again)
+        for row in committed_order(in_order):
+            self.round(table, [Write(row, row.position)])
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
@@ -288,6 +296,18 @@ def unfolded(writes: Sequence[Write]) -> list[list[Write]]:
                 rounds.append([])
             rounds[number].append(Write(row, row.position))
     return rounds
+
+
+def committed_order(writes: Sequence[Write]) -> list[MappedRow]:
+    """The rows of the writes in the order of their commits, and never against the order of their topic."""
+    newest: dict[TopicPartition, Position] = {}
+    clocked: list[tuple[Position, MappedRow]] = []
+    rows = [row for write in writes for row in write.rows]
+    for row in sorted(rows, key=lambda row: (row.record.topic, row.record.partition, row.record.offset)):
+        partition = TopicPartition(row.record.topic, row.record.partition)
+        newest[partition] = max(newest.get(partition, row.position), row.position)
+        clocked.append((newest[partition], row))
+    return [row for _, row in sorted(clocked, key=lambda pair: pair[0])]
 
 
 def _halves(indexes: list[int], poison: Poison) -> list[list[int]]:

@@ -71,6 +71,7 @@ class Storage:
     tables: dict[str, Table] = field(default_factory=dict)
     watermarks: dict[tuple[Owner, TopicPartition], Watermark] = field(default_factory=dict)
     parked: dict[int, Parked] = field(default_factory=dict)
+    parked_by: dict[int, Owner] = field(default_factory=dict)
     retry_requests: set[tuple[str, str]] = field(default_factory=set)
     tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
@@ -144,12 +145,12 @@ class MemoryTarget:
         self.storage.reports[report.worker] = report
 
     def parked_records(self) -> int:
-        return len(self.storage.parked)
+        return len(self._parked_in_order())
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}
         for record in self._parked_in_order():
-            if TopicPartition(record.record.topic, record.record.partition) in partitions:
+            if record.hold and TopicPartition(record.record.topic, record.record.partition) in partitions:
                 held.setdefault((record.mapping, record.hold), record.reason)
         return held
 
@@ -168,7 +169,8 @@ class MemoryTarget:
             self.faults[step]()
 
     def _parked_in_order(self) -> list[Parked]:
-        return [record for _, record in sorted(self.storage.parked.items())]
+        by = self.storage.parked_by
+        return [record for number, record in sorted(self.storage.parked.items()) if by[number] == self.owner]
 
 
 class MemoryTransaction:
@@ -255,11 +257,15 @@ class MemoryTransaction:
         return SweepReport(len(gone), tuple(repr(key) for key in gone[:5]))
 
     def park(self, records: Sequence[Parked]) -> None:
-        known = {(parked.mapping, parked.record.where) for parked in self.storage.parked.values()}
+        owner, by = self.target.owner, self.storage.parked_by
+        known = {
+            (parked.mapping, parked.record.where) for id_, parked in self.storage.parked.items() if by[id_] == owner
+        }
         for record in records:
             if (record.mapping, record.record.where) not in known:
                 self.storage.last_id += 1
                 self.storage.parked[self.storage.last_id] = msgspec.structs.replace(record, id=self.storage.last_id)
+                by[self.storage.last_id] = owner
 
     def unpark(self, ids: Sequence[int]) -> None:
         for parked_id in ids:

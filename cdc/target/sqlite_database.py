@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote as quote_path
@@ -106,8 +106,9 @@ class SqliteDatabase:
             yield
             self.run("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:  # some errors end it by themselves
-                self._connection.rollback()
+            with suppress(sqlite3.ProgrammingError):  # closed meanwhile, and its transaction undone
+                if self._connection.in_transaction:  # some errors end it by themselves
+                    self._connection.rollback()
             raise
 
     exclusively = transaction
@@ -121,9 +122,10 @@ class SqliteDatabase:
             try:
                 yield
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute(f"ROLLBACK TO {name}")
-                    self._connection.execute(f"RELEASE {name}")
+                with suppress(sqlite3.ProgrammingError):
+                    if self._connection.in_transaction:
+                        self._connection.execute(f"ROLLBACK TO {name}")
+                        self._connection.execute(f"RELEASE {name}")
                 raise
             self.run(f"RELEASE {name}")
         finally:
