@@ -264,7 +264,7 @@ class SqliteTargetSettings(_Model):
 
 
 class MariaDbTargetSettings(DatabaseSettings):
-    """A MariaDB or MySQL server that pipelines write to; `to: hub.customers` is the table customers of its database hub.
+    """A MariaDB or MySQL server that pipelines write to; `to: hub.people` is the table people of its database hub.
     `database`: where the applier's own tables are; it must be there."""
 
     name: str

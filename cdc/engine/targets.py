@@ -7,13 +7,12 @@ the control tables, the audit trail.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
-from cdc.db import mariadb, postgres
+from cdc.db import postgres
 from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings, TargetSettings
 from cdc.target.base import Target
 from cdc.target.mariadb import MariaDbTarget
-from cdc.target.mariadb_database import FLAGS, READ_TIMEOUT_S, MariaDbDatabase
+from cdc.target.mariadb_database import open_database
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
@@ -53,9 +52,7 @@ def open_audit_log(settings: TargetSettings) -> AuditLog:
 def _sql(settings: SqliteTargetSettings | MariaDbTargetSettings) -> Connect:
     """Opens connections as sqlstate.py wants them."""
     if isinstance(settings, MariaDbTargetSettings):
-        return lambda create: MariaDbDatabase(
-            partial(mariadb.connect, settings, database=settings.database, flags=FLAGS, read_timeout_s=READ_TIMEOUT_S)
-        )
+        return lambda create: open_database(settings, settings.database)
     return lambda create: SqliteDatabase(settings.path, wait_s=settings.wait_s, durable=settings.durable, create=create)
 
 

@@ -19,7 +19,9 @@ import pymysql
 from pymysql.constants import CLIENT, COMMAND
 from pymysql.protocol import OKPacketWrapper
 
+from cdc.db import mariadb
 from cdc.errors import CdcError, Poison, Terminal, Transient
+from cdc.settings import DatabaseSettings
 from cdc.target.base import PoisonRow
 from cdc.target.mariadb_errors import refused, translated
 from cdc.target.sqlstate import Row
@@ -205,6 +207,13 @@ class MariaDbDatabase:
     def close(self) -> None:
         if self._connection.open:
             self._connection.close()
+
+
+def open_database(settings: DatabaseSettings, database: str) -> MariaDbDatabase:
+    """A connection with the entry's account; `database`: that of the state. Raises `Transient` or `Terminal`."""
+    return MariaDbDatabase(
+        lambda: mariadb.connect(settings, database=database, flags=FLAGS, read_timeout_s=READ_TIMEOUT_S)
+    )
 
 
 def is_duplicate_key(error: PoisonRow, key: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -82,10 +83,13 @@ def columns_of(database: MariaDbDatabase, namespace: str, name: str) -> dict[str
         " FROM information_schema.columns WHERE table_schema = ? AND table_name = ?",
         (namespace, name),
     )
-    return {
-        name.lower(): Stored(name, type_.lower(), full.lower(), *limits, bool(nullable), bool(generated))
-        for name, type_, full, *limits, nullable, generated in rows
-    }
+    found = [_stored(*row) for row in rows]
+    return {stored.name.lower(): stored for stored in found}
+
+
+def _stored(name: str, type_: str, full: str, *limits: Any) -> Stored:
+    *sizes, nullable, generated = limits
+    return Stored(name, type_.lower(), full.lower(), *sizes[:6], nullable=bool(nullable), generated=bool(generated))
 
 
 def _register(database: MariaDbDatabase, table: TargetTable) -> int:

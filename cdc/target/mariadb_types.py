@@ -10,7 +10,7 @@
     TEXT          varchar(n) to 255, else longtext   itself, NUL included         longer than a key column
     BYTES         varbinary(n) to 255, else longblob itself                       longer than a key column
     BITS          bit(n) to 64, else longtext        itself
-    DATE          date                               itself                       outside the years 1 to 9999, infinities
+    DATE          date                               itself                       years beyond 1 to 9999, infinities
     TIMESTAMP     datetime(6)                        itself                       the same
     TIMESTAMPTZ   datetime(6)                        the moment in UTC            the same
     TIME          time(6)                            24:00, ±838:59:59.999999
