@@ -274,6 +274,10 @@ class SqliteBench(Bench):
 class MariaDbBench(Bench):
     differences = MappingProxyType(
         {
+            "free decimal": "decimal(65,30) has 35 digits before the point: the row is parked (value_out_of_range)",
+            "date": "a date has the years 1 to 9999: the row is parked (value_out_of_range)",
+            "timestamp": "a datetime has the years 1 to 9999: the row is parked (value_out_of_range)",
+            "timestamptz": "a datetime has the years 1 to 9999: the row is parked (value_out_of_range)",
             "decimal specials": "a decimal has no NaN and no infinities: the row is parked (value_out_of_range)",
             "float specials": "a double has no NaN and no infinities: the row is parked (value_out_of_range)",
             "date specials": "a date has no infinities: the row is parked (value_out_of_range)",
@@ -281,7 +285,23 @@ class MariaDbBench(Bench):
             "timestamptz specials": "a datetime has no infinities: the row is parked (value_out_of_range)",
         }
     )
-    shows = MappingProxyType({})
+    shows = MappingProxyType(
+        {
+            ("boolean", "true"): "1",
+            ("boolean", "false"): "0",
+            ("float64", "-1.5e+300"): "-1.5e300",
+            ("float64", "9.007199254740992e+15"): "9.007199254740992e15",
+            ("time", "00:00:00"): "00:00:00.000000",
+            ("time", "24:00:00"): "24:00:00.000000",
+            ("interval", "-1 mons -2 days -03:04:05.000006"): "P0Y-1M-2DT-3H-4M-5.000006S",
+            ("integers", "{1,NULL,-3}"): "[1,null,-3]",
+            ("integers", "{}"): "[]",
+            ("texts", '{"a\\"b",NULL,"NULL",""}'): '["a\\"b",null,"NULL",""]',
+            ("floats", "{0.1,NaN,-Infinity}"): '[0.1,"NaN","-Infinity"]',
+            ("dates", "{1970-01-01,NULL}"): '["1970-01-01",null]',
+            ("byte strings", '{"\\\\x0061"}'): '["\\\\x0061"]',
+        }
+    )
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -321,7 +341,10 @@ class MariaDbBench(Bench):
         ]
 
     def shown(self, table: TargetTable, column: str) -> list[str | None]:
-        binary = {"bytes": f"concat('\\\\\\\\x', lower(hex({column})))", "bits": f"lpad(bin({column}), 5, '0')"}
+        binary = {
+            "bytes": f"concat(char(92 USING utf8mb4), 'x', lower(hex({column})))",
+            "bits": f"lpad(bin({column}), 5, '0')",
+        }
         stored = columns_of(self.reader, table.namespace, table.name)[column].type
         kind = "bytes" if stored.endswith(("blob", "binary")) else "bits" if stored == "bit" else ""
         shown = binary.get(kind, f"CAST({column} AS CHAR)")
