@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cdc.db import postgres
+from cdc.model import TargetTable
 from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings, TargetSettings
 from cdc.target.base import Target
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import open_database
+from cdc.target.mariadb_rows import MariaDbRows
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.rows import TargetRows
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
+from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlstate_audit import SqlAuditLog
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
@@ -47,6 +51,13 @@ def open_audit_log(settings: TargetSettings) -> AuditLog:
     if isinstance(settings, PostgresTargetSettings):
         return PostgresAuditLog(_postgres(settings, "audit"))
     return SqlAuditLog(_sql(settings))
+
+
+def open_rows(settings: SqliteTargetSettings | MariaDbTargetSettings, table: TargetTable) -> TargetRows:
+    """The rows of a target that is compared from outside, connected. Raises `Transient` or `Terminal`."""
+    if isinstance(settings, MariaDbTargetSettings):
+        return MariaDbRows(open_database(settings, settings.database), table)
+    return SqliteRows(_sql(settings)(False), table)
 
 
 def _sql(settings: SqliteTargetSettings | MariaDbTargetSettings) -> Connect:

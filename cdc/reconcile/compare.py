@@ -14,18 +14,21 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Protocol
 
 from cdc.db import postgres
+from cdc.engine.targets import open_rows
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import TargetTable
 from cdc.reconcile.columns import POSTGRES_SESSION
 from cdc.reconcile.comparison import Comparison, Options
+from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import CompareReport, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
-from cdc.settings import PostgresTargetSettings, Settings
+from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
 
 PATIENCE = 3
 """A key whose source row keeps changing is given up after so many times `settle_s`."""
@@ -90,8 +93,30 @@ def _chosen(pipelines: Sequence[Pipeline], tables: Sequence[str]) -> list[tuple[
     return [(pipeline, each) for pipeline, each in every if str(each.to) in tables or str(each.from_) in tables]
 
 
-class _Target:
-    """A target's connection, for the temporary tables of all its mappings."""
+class _Target(Protocol):
+    """One target, for all its mappings."""
+
+    def staging(self, table: TargetTable, keeps: bool) -> Staging | LocalStaging: ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Errors of this target as ours."""
+
+
+class _OtherTarget:
+    """A target whose rows are read and compared here."""
+
+    def __init__(self, settings: SqliteTargetSettings | MariaDbTargetSettings) -> None:
+        self._settings = settings
+
+    def staging(self, table: TargetTable, keeps: bool) -> LocalStaging:
+        return LocalStaging(open_rows(self._settings, table), table, keeps=keeps)
+
+    def reading(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _PostgresTarget:
+    """A target that compares by itself: its connection, for the temporary tables of all its mappings."""
 
     def __init__(self, connection: postgres.Connection, where: str) -> None:
         self._connection = connection
@@ -131,9 +156,10 @@ class _Connections:
         if name not in self._targets:
             settings = self._settings.target(name)
             if not isinstance(settings, PostgresTargetSettings):
-                raise Usage("only PostgreSQL targets can be compared", where=settings.where)
+                self._targets[name] = _OtherTarget(settings)
+                return self._targets[name]
             connection = postgres.connect(settings, application_name=f"{settings.application_name} compare")
             self._stack.callback(connection.close)
             connection.execute(POSTGRES_SESSION.encode())
-            self._targets[name] = _Target(connection, settings.where)
+            self._targets[name] = _PostgresTarget(connection, settings.where)
         return self._targets[name]

@@ -22,6 +22,7 @@ from cdc.model import (
     TableSchema,
     TargetTable,
 )
+from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import Progress, Report, Stage, TableReport, What
 from cdc.reconcile.source_rows import KEY_KINDS, Image, SourceRows
 from cdc.reconcile.staging import Refused, Staging
@@ -50,7 +51,7 @@ class Comparison:
         pipeline: Pipeline,
         mapping: TableMapping,
         rows: SourceRows,
-        staging: Callable[[TargetTable, bool], Staging],
+        staging: Callable[[TargetTable, bool], Staging | LocalStaging],
         options: Options,
         report: Report,
         clock: Callable[[], float],

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import pymysql
 from pymysql.constants import CLIENT, COMMAND
+from pymysql.cursors import SSCursor
 from pymysql.protocol import OKPacketWrapper
 
 from cdc.db import mariadb
@@ -116,6 +117,13 @@ class MariaDbDatabase:
                 cursor.execute(head + ", ".join(portion) + end)
                 for portion in _portions(cursor.mogrify(values, row) for row in rows)
             )
+
+    def stream(self, statement: str, page: int) -> Iterator[list[Row]]:
+        """All rows of a query in pages, however many there are; nothing else may be asked meanwhile."""
+        with translated(), self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(statement)
+            while rows := cursor.fetchmany(page):
+                yield cast(list[Row], list(rows))
 
     def load(self, statement: str, rows: Iterable[bytes]) -> int:
         """LOAD DATA LOCAL with `rows` as the file; the number of rows. Raises `PoisonRow` with the row's index for

@@ -48,12 +48,9 @@ def prepare_table(database: MariaDbDatabase, table: TargetTable) -> Prepared:
         if not database.has_table_in(table.namespace, table.name):
             _create(database, table)
         existing = columns_of(database, table.namespace, table.name)
-        if _complete(database, table, existing):
-            existing = columns_of(database, table.namespace, table.name)
-        columns = [existing[column.name.lower()] for column in table.columns]
-        key_index = _check(database, table, existing)
-        where = f"{table.namespace}.{table.name}"
-        literals = [literal(column, stored, where) for column, stored in zip(table.columns, columns, strict=True)]
+        _complete(database, table, existing)
+        columns, literals = stored_columns(database, table)
+        key_index = _check(database, table, columns)
         _create_memories(database, table, table_id, columns)
     return Prepared(table_id, columns, literals, key_index)
 
@@ -88,8 +85,25 @@ def columns_of(database: MariaDbDatabase, namespace: str, name: str) -> dict[str
 
 
 def _stored(name: str, type_: str, full: str, *limits: Any) -> Stored:
-    *sizes, nullable, generated = limits
-    return Stored(name, type_.lower(), full.lower(), *sizes[:6], nullable=bool(nullable), generated=bool(generated))
+    length, digits, scale, fraction, charset, collation, nullable, generated = limits
+    numbers = (length, digits, scale, fraction)
+    return Stored(name, type_.lower(), full.lower(), *numbers, charset, collation, bool(nullable), bool(generated))
+
+
+def stored_columns(database: MariaDbDatabase, table: TargetTable) -> tuple[list[Stored], list[Text | None]]:
+    """The table's columns as they are, and how they take values. Raises `Terminal` for what is missing or wrong."""
+    where = f"{table.namespace}.{table.name}"
+    existing = columns_of(database, table.namespace, table.name)
+    columns = []
+    for column in table.columns:
+        stored = existing.get(column.name.lower())
+        if stored is None:
+            what = f"there is no column {column.name}" if existing else f"there is no table {where}"
+            raise Terminal(what, where=where, hint="has the pipeline run? cdc run creates the table and its columns")
+        if stored.generated:
+            raise Terminal(f"column {column.name} is generated: it takes no values", where=where)
+        columns.append(stored)
+    return columns, [literal(column, stored, where) for column, stored in zip(table.columns, columns, strict=True)]
 
 
 def _register(database: MariaDbDatabase, table: TargetTable) -> int:
@@ -163,18 +177,18 @@ def _width(type_: str) -> int:
     return int(digits) * (4 if name.strip().endswith("char") else 1)
 
 
-def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str, Stored]) -> bool:
-    """Add the columns that are missing; whether there were any."""
+def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str, Stored]) -> None:
+    """Add the columns that are missing."""
     wanted = list(zip((column.name for column in table.columns), _types(table), strict=True))
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, _MARK_TYPE))
     wanted.append((POSITION, _POSITION_TYPE))
-    missing = [(name, type_) for name, type_ in wanted if name.lower() not in existing]
-    for name, type_ in missing:
+    for name, type_ in wanted:
+        if name.lower() in existing:
+            continue
         text = f" CHARACTER SET utf8mb4 COLLATE {database.collation}" if _is_text(type_) else ""
         database.run(f"ALTER TABLE {quote(table.namespace, table.name)} ADD COLUMN {quote(name)} {type_}{text}")
         _log.info("column added", target=f"{table.namespace}.{table.name}", column=name)
-    return bool(missing)
 
 
 def _is_text(type_: str) -> bool:
@@ -182,7 +196,7 @@ def _is_text(type_: str) -> bool:
     return name in ("varchar", "char", "tinytext", "text", "mediumtext", "longtext")
 
 
-def _check(database: MariaDbDatabase, table: TargetTable, existing: dict[str, Stored]) -> str:
+def _check(database: MariaDbDatabase, table: TargetTable, columns: Sequence[Stored]) -> str:
     """The table can be written exactly and taken back; the name of the unique index over its key."""
     where = f"{table.namespace}.{table.name}"
     name = quote(table.namespace, table.name)
@@ -193,11 +207,9 @@ def _check(database: MariaDbDatabase, table: TargetTable, existing: dict[str, St
     if engine != "InnoDB":
         hint = f"ALTER TABLE {name} ENGINE=InnoDB;"
         raise Terminal(f"the table is {engine}, which has no transactions", where=where, hint=hint)
-    for column in table.columns:
-        if existing[column.name.lower()].generated:
-            raise Terminal(f"column {column.name} is generated: it takes no values", where=where)
-    for key in table.key:
-        _check_collation(database, existing[key.lower()], name, where)
+    for stored in columns:
+        if stored.name.lower() in {key.lower() for key in table.key}:
+            _check_collation(database, stored, name, where)
     return _key_index(database, table, name, where)
 
 

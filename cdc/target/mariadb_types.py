@@ -38,8 +38,8 @@ import msgspec
 
 from cdc.errors import Poison, Terminal
 from cdc.model import ColumnType, Kind, TargetColumn, Value
-from cdc.target.postgres_types import calendar_date, date_as_text, time_literal, timestamp_as_text
-from cdc.target.sqlite_types import array_as_json
+from cdc.target.postgres_types import calendar_date, time_literal
+from cdc.target.sqlite_types import as_text
 
 Text = Callable[[Value], str]
 
@@ -149,8 +149,8 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 _TEXTS = frozenset(("varchar", "char", "tinytext", "text", "mediumtext", "longtext"))
-_BLOBS = frozenset(("varbinary", "binary", "tinyblob", "blob", "mediumblob", "longblob"))
-_WHOLE = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint"))
+BLOBS = frozenset(("varbinary", "binary", "tinyblob", "blob", "mediumblob", "longblob"))
+WHOLE = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint"))
 
 
 def literal(column: TargetColumn, stored: Stored, where: str) -> Text | None:
@@ -180,12 +180,12 @@ def _spoils() -> Text:
 
 
 def _as_text(column: ColumnType, stored: Stored) -> Text | None:
-    made = array_as_json(column) if column.kind is Kind.ARRAY else _TEXT_FORMS.get(column.kind)
+    made = as_text(column)
     if stored.type != "char":
         return made
 
     def unpadded(value: Value) -> str:
-        text = str(value) if made is None else made(value)
+        text = str(made(value))
         if text.endswith(" "):
             raise _out_of_range("a text that ends in blanks, which a char column drops")
         return text
@@ -193,34 +193,12 @@ def _as_text(column: ColumnType, stored: Stored) -> Text | None:
     return unpadded
 
 
-def _bytes_as_text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise _out_of_range("bytes that are no UTF-8 text, for a text column") from error
-
-
-def _float_as_text(value: float) -> str:
-    return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(text := repr(value), text)
-
-
-_TEXT_FORMS: dict[Kind, Text] = {
-    Kind.BOOLEAN: lambda value: "true" if value else "false",
-    Kind.BYTES: _bytes_as_text,
-    Kind.FLOAT32: _float_as_text,
-    Kind.FLOAT64: _float_as_text,
-    Kind.DATE: date_as_text,
-    Kind.TIME: time_literal,
-    Kind.TIMESTAMP: timestamp_as_text,
-}
-
-
 def _integer(column: ColumnType, stored: Stored) -> Text | None:
     if stored.type == "year":
         return _year
     if stored.type == "decimal" and not stored.scale:
         return None
-    return None if stored.type in _WHOLE else _spoils()
+    return None if stored.type in WHOLE else _spoils()
 
 
 def _year(value: int) -> str:
@@ -230,13 +208,13 @@ def _year(value: int) -> str:
 
 
 def _boolean(column: ColumnType, stored: Stored) -> Text | None:
-    if stored.type in _WHOLE or stored.type == "decimal":
+    if stored.type in WHOLE or stored.type == "decimal":
         return lambda value: "1" if value else "0"
     return (lambda value: "\x01" if value else "\x00") if stored.full == "bit(1)" else _spoils()
 
 
 def _decimal(column: ColumnType, stored: Stored) -> Text | None:
-    if stored.type not in _WHOLE and stored.type != "decimal":
+    if stored.type not in WHOLE and stored.type != "decimal":
         return _spoils()
     scale = stored.scale or 0
 
@@ -264,7 +242,7 @@ def _float(column: ColumnType, stored: Stored) -> Text | None:
 
 
 def _bytes(column: ColumnType, stored: Stored) -> Text | None:
-    if stored.type not in _BLOBS:
+    if stored.type not in BLOBS:
         return _spoils()
     if stored.type != "binary":
         return raw

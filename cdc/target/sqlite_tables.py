@@ -38,7 +38,7 @@ def prepare_table(database: Database, table: TargetTable) -> tuple[int, list[Enc
         existing = _columns(database, table)
         _complete(database, table, existing)
         _check_key(database, table)
-        encoders = _encoders(database, table, _columns(database, table))
+        encoders = encoders_of(database, table)
         _create_memories(database, table, table_id)
     return table_id, encoders
 
@@ -97,15 +97,19 @@ def _complete(database: Database, table: TargetTable, existing: dict[str, _Exist
             _log.info("column added", target=name, column=column)
 
 
-def _encoders(database: Database, table: TargetTable, existing: dict[str, _Existing]) -> list[Encode | None]:
-    name = table_name(table)
-    strict = database.rows("SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (name,))[0][0]
+def encoders_of(database: Database, table: TargetTable) -> list[Encode | None]:
+    """How the columns that are there store their values. Raises `Terminal` for what is missing or wrong."""
+    name, existing = table_name(table), _columns(database, table)
+    rows = database.rows("SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (name,))
     found = []
     for column in table.columns:
-        there = existing[column.name.lower()]
+        there = existing.get(column.name.lower())
+        if there is None or not rows:
+            what = f"there is no column {column.name}" if rows else f"there is no table {name}"
+            raise Terminal(what, where=name, hint="has the pipeline run? cdc run creates the table and its columns")
         if there.generated:
             raise Terminal(f"column {column.name} is generated: it takes no values", where=name)
-        found.append(encoder(column.name, column.type, storage_of(there.declared, bool(strict)), name))
+        found.append(encoder(column.name, column.type, storage_of(there.declared, bool(rows[0][0])), name))
     return found
 
 

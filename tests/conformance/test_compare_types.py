@@ -16,9 +16,10 @@ import msgspec
 import psycopg
 import pytest
 
+from cdc.engine.targets import open_target
 from cdc.mapping.compile import compile_table
 from cdc.mapping.load import loads
-from cdc.model import ChangeEvent, Kind, MappedRow, TableSchema
+from cdc.model import ChangeEvent, Kind, MappedRow, TableSchema, Write
 from cdc.reconcile.compare import compare
 from cdc.reconcile.comparison import Options
 from cdc.reconcile.report import CompareReport
@@ -26,6 +27,7 @@ from cdc.reconcile.source_rows import Image, open_source
 from cdc.settings import Settings, load
 from cdc.source.envelope import Decoder, PoisonRecord
 from cdc.stack import Stack
+from cdc.target.base import Owner, Target
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_tables import prepare_table
 from cdc.target.postgres_types import copy_line_builder
@@ -46,7 +48,7 @@ class Both:
     schemas: list[TableSchema]
     images: list[dict[int, Image]]
     events: list[dict[int, ChangeEvent]]
-    report: CompareReport
+    reports: dict[str, CompareReport]  # by target
 
 
 def settings_of(folder: Path, kind: str, source: Database, target: Database) -> Settings:
@@ -56,6 +58,7 @@ sources:
   s: {{kind: {kind}, host: {server.host}, port: {server.port}, database: {source.name}, user: {server.user}, password: "${{env:SOURCE}}"}}
 targets:
   hub: {{kind: postgresql, host: {hub.host}, port: {hub.port}, database: {target.name}, user: {hub.user}, password: "${{env:HUB}}"}}
+  copy: {{kind: sqlite, path: copy.db}}
 """  # noqa: E501
     path = folder / "connections.yaml"
     path.write_text(text)
@@ -78,10 +81,11 @@ def gathered(
 ) -> Both:
     namespace = "public" if kind == "postgresql" else source.name
     settings = settings_of(folder, kind, source, target)
-    pipeline = loads(
-        "pipeline: p\nsource: s\ntarget: hub\ntables:\n"
-        + "".join(f"  - {{from: {namespace}.t{number}, to: public.t{number}}}\n" for number in range(len(cases)))
-    )
+    tables = "".join(f"  - {{from: {namespace}.t{number}, to: public.t{number}}}\n" for number in range(len(cases)))
+    pipeline = loads(f"pipeline: p\nsource: s\ntarget: hub\ntables:\n{tables}")
+    to_sqlite = loads(f"pipeline: q\nsource: s\ntarget: copy\ntables:\n{tables}")
+    copy = open_target(settings.target("copy"))
+    copy.open(Owner("q", "copy"))
     schemas, images, events = [], [], []
     with open_source(settings.source("s")) as rows_of, psycopg.connect(target.dsn, autocommit=True) as hub:
         migrate(hub)
@@ -91,9 +95,13 @@ def gathered(
             images.append({image[0]: image for page in rows.all() for image in page})
             decoded = _decoded(running, f"{namespace}.t{number}", 2 * (len(case.values) + 1))
             events.append(decoded)
-            _write(hub, compile_table(pipeline.tables[number], next(iter(decoded.values())).schema), decoded)
-    report = compare(settings, [pipeline], options=Options(settle_s=0, examples=50, values=True))
-    return Both(cases, schemas, images, events, report)
+            schema = next(iter(decoded.values())).schema
+            _write(hub, compile_table(pipeline.tables[number], schema), decoded)
+            _write_to(copy, compile_table(to_sqlite.tables[number], schema), decoded)
+    copy.close()
+    options = Options(settle_s=0, examples=50, values=True)
+    reports = {each.target: compare(settings, [each], options=options) for each in (pipeline, to_sqlite)}
+    return Both(cases, schemas, images, events, reports)
 
 
 def _decoded(running: Capture, table: str, number: int) -> dict[int, ChangeEvent]:
@@ -119,6 +127,14 @@ def _write(hub: psycopg.Connection[Any], plan: Any, events: dict[int, ChangeEven
             assert isinstance(row, MappedRow)
             assert row.values is not None
             copy.write(line(row.values) + "\n")
+
+
+def _write_to(target: Target, plan: Any, events: dict[int, ChangeEvent]) -> None:
+    """The same through a target's own write path."""
+    target.prepare(plan.target)
+    rows = plan.map_batch(list(events.values()))
+    with target.begin() as transaction:
+        assert transaction.write(plan.target, [Write(row, row.position) for row in rows]) == {}
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +225,12 @@ def test_the_catalog_gives_the_streams_types(request: pytest.FixtureRequest, kin
         assert both.schemas[number].columns == event.schema.columns
 
 
+@pytest.mark.parametrize("target", ["hub", "copy"])
 @pytest.mark.parametrize(("kind", "number"), cases())
-def test_what_the_pipeline_writes_compares_as_equal(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+def test_what_the_pipeline_writes_compares_as_equal(
+    request: pytest.FixtureRequest, kind: str, number: int, target: str
+) -> None:
     both = both_of(request, kind)
-    found = both.report.tables[number]
+    found = both.reports[target].tables[number]
     parked = len(both.images[number]) - len(both.events[number])
     assert (found.missing, found.surplus, found.different, found.unmapped) == (parked, 0, 0, 0), found.examples

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import psycopg
-
 from tests.faults import topics
-from tests.faults.pipeline import Pipeline, key_of
-from tests.faults.source import COLUMNS, KEYS, Source
+from tests.faults.pipeline import Pipeline, key_of, texts
+from tests.faults.source import COLUMNS, Source
 from tests.faults.topics import PLACEHOLDER, Place, Seen
 
 Row = tuple[Any, ...]
@@ -26,7 +25,7 @@ def equal(source: Source, pipeline: Pipeline, *, but: Iterable[tuple[str, Row]] 
     excluded = set(but)
     for table in pipeline.tables:
         left = dict(texts(source.database.dsn, "public", table))
-        right = texts(pipeline.database.dsn, "hub", table)
+        right = pipeline.texts(table)
         for key in {key for where, key in excluded if where == table}:
             left.pop(tuple(map(str, key)), None)
             right.pop(tuple(map(str, key)), None)
@@ -40,34 +39,24 @@ def equal(source: Source, pipeline: Pipeline, *, but: Iterable[tuple[str, Row]] 
     return compared
 
 
-def texts(dsn: str, schema: str, table: str) -> dict[Row, Row]:
-    """A table's rows as text, by key."""
-    columns = ", ".join(f"{column}::text" for column in COLUMNS[table])
-    with psycopg.connect(dsn) as connection:
-        rows = connection.execute(f"SELECT {columns} FROM {schema}.{table}".encode()).fetchall()
-    places = [COLUMNS[table].index(column) for column in KEYS[table]]
-    return {tuple(row[place] for place in places): row for row in rows}
-
-
 def counted(pipeline: Pipeline, starts: Mapping[Place, int] | None = None) -> int:
     """I2: per partition the outcomes add up to the records that were consumed; returns their number.
 
     Only for pipelines that were never rewound, on topics without transactions: there a record is an offset.
     """
-    found = pipeline.rows(
-        "SELECT topic, partition, sum(number)::bigint, min(number) FROM cdc.tally WHERE pipeline = %s GROUP BY 1, 2",
-        pipeline.name,
-    )
-    assert all(least >= 0 for *_, least in found), f"{pipeline.name}: a negative count: {found}"
-    tallied = {(topic, partition): number for topic, partition, number, _ in found}
+    found = pipeline.tallied()
+    assert all(number >= 0 for *_, number in found), f"{pipeline.name}: a negative count: {found}"
+    tallied: Counter[Place] = Counter()
+    for topic, partition, _, _, number in found:
+        tallied[topic, partition] += number
     consumed = {place: at - (starts or {}).get(place, 0) for place, at in pipeline.watermarks().items()}
-    assert tallied == {place: number for place, number in consumed.items() if number}, pipeline.name
-    return sum(tallied.values())
+    assert +tallied == {place: number for place, number in consumed.items() if number}, pipeline.name
+    return tallied.total()
 
 
 def never_fell(pipeline: Pipeline) -> None:
     """I3: no row's position ever became smaller."""
-    assert pipeline.rows("SELECT * FROM hub.falls LIMIT 5") == []
+    assert pipeline.falls() == []
 
 
 def atomic(pipeline: Pipeline) -> int:
@@ -82,7 +71,7 @@ def atomic(pipeline: Pipeline) -> int:
     compared = 0
     for table in pipeline.tables:
         wanted = {key: row for key, row in expected.get(table, {}).items() if (table, key) not in parked}
-        held = texts(pipeline.database.dsn, "hub", table)
+        held = pipeline.texts(table)
         held = {key: row for key, row in held.items() if (table, key) not in parked}
         assert wanted.keys() == held.keys(), f"{pipeline.name}: {table} at {marks}"
         wrong = [
@@ -131,10 +120,10 @@ def parked_keys(pipeline: Pipeline) -> set[tuple[str, Row]]:
 
 def outcomes(pipeline: Pipeline) -> dict[tuple[str, str], int]:
     """(outcome, reason) → number, over all partitions."""
-    found = pipeline.rows(
-        "SELECT outcome, reason, sum(number)::bigint FROM cdc.tally WHERE pipeline = %s GROUP BY 1, 2", pipeline.name
-    )
-    return {(outcome, reason): number for outcome, reason, number in found if number}
+    found: Counter[tuple[str, str]] = Counter()
+    for _, _, outcome, reason, number in pipeline.tallied():
+        found[outcome, reason] += number
+    return {told: number for told, number in found.items() if number}
 
 
 def whole(source: Source, pipeline: Pipeline, at_least: int, *, counts: bool = True) -> None:

@@ -19,7 +19,7 @@ from psycopg import sql
 from cdc.settings import Settings, load
 from cdc.stack import Stack
 from tests.faults import topics
-from tests.faults.source import KEYS, REFUSED, Source, connections_text
+from tests.faults.source import COLUMNS, KEYS, REFUSED, Source, connections_text
 from tests.faults.topics import PLACEHOLDER, Place
 from tests.fix_stack import Database, new_postgres_database
 from tests.waiting import PATIENCE, eventually
@@ -207,6 +207,19 @@ class Pipeline:
         found = self.rows("SELECT mapping, hold, reason FROM cdc.parked WHERE pipeline = %s ORDER BY id", self.name)
         return [(m.rpartition(".")[2], tuple(json.loads(hold)) if hold else None, reason) for m, hold, reason in found]
 
+    def texts(self, table: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        """The target table's rows as text, by key."""
+        return texts(self.database.dsn, "hub", table)
+
+    def tallied(self) -> list[tuple[str, int, str, str, int]]:
+        """(topic, partition, outcome, reason, number)."""
+        query = "SELECT topic, partition, outcome, reason, number FROM cdc.tally WHERE pipeline = %s"
+        return self.rows(query, self.name)
+
+    def falls(self) -> list[tuple[Any, ...]]:
+        """Rows whose position became smaller."""
+        return self.rows("SELECT * FROM hub.falls LIMIT 5")
+
     def rewind(self, to: Mapping[Place, int]) -> None:
         """Set watermarks as `cdc rewind` does: `next` and a higher fence, in one statement."""
         with self.connection() as connection, connection.transaction():
@@ -276,13 +289,7 @@ def new_pipeline(
         role = f"apply_{database.name}"
         _make_owner(database, role, stack.endpoints.postgres.password)
         pipeline = Pipeline(source, name, database, folder, tables)
-        mappings = "".join(f"  - {{from: {source.namespace}.{table}, to: hub.{table}}}\n" for table in tables)
-        pipeline.mapping_file.write_text(
-            f"pipeline: {name}\nsource: {source.name}\ntarget: hub\nbatch: {{rows: {rows}}}\n"
-            + "".join(f"{option}\n" for option in options)
-            + f"tables:\n{mappings}",
-            encoding="utf-8",
-        )
+        write_mapping(pipeline, rows, options)
         write_connections(pipeline, host=host, port=port, kafka=kafka)
         if prepared:
             with pipeline.connection() as connection:
@@ -296,6 +303,18 @@ def new_pipeline(
             with pipeline.connection() as connection:
                 connection.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER".encode())
                 connection.execute(f"DROP ROLE {role}".encode())
+
+
+def write_mapping(pipeline: Pipeline, rows: int, options: Sequence[str]) -> None:
+    """Every table as it is."""
+    source = pipeline.source
+    mappings = "".join(f"  - {{from: {source.namespace}.{table}, to: hub.{table}}}\n" for table in pipeline.tables)
+    pipeline.mapping_file.write_text(
+        f"pipeline: {pipeline.name}\nsource: {source.name}\ntarget: hub\nbatch: {{rows: {rows}}}\n"
+        + "".join(f"{option}\n" for option in options)
+        + f"tables:\n{mappings}",
+        encoding="utf-8",
+    )
 
 
 def write_connections(
@@ -325,6 +344,19 @@ def _make_owner(database: Database, role: str, password: str) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
         admin.execute(f"ALTER DATABASE {database.name} OWNER TO {role}".encode())
+
+
+def texts(dsn: str, schema: str, table: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """A PostgreSQL table's rows as text, by key."""
+    columns = ", ".join(f"{column}::text" for column in COLUMNS[table])
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(f"SELECT {columns} FROM {schema}.{table}".encode()).fetchall()
+    return by_key(table, rows)
+
+
+def by_key(table: str, rows: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    places = [COLUMNS[table].index(column) for column in KEYS[table]]
+    return {tuple(row[place] for place in places): row for row in rows}
 
 
 def key_of(table: str, row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -36,6 +36,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("cdc/source/", "cdc/stack/"),
     "psycopg": ("cdc/db/", "cdc/target/", "cdc/stack/", "cdc/demo/"),
     "pymysql": ("cdc/db/", "cdc/target/", "cdc/stack/", "cdc/demo/"),
+    "sqlite3": ("cdc/target/sqlite", "cdc/reconcile/local_staging.py"),
     "subprocess": ("cdc/stack/",),
     "multiprocessing": ("cdc/engine/supervisor.py", "cdc/demo/"),
 }
