@@ -15,6 +15,7 @@ from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
 from cdc.control.sweep import sweep_due
 from cdc.engine.build import WorkerSpec
+from cdc.engine.targets import capabilities_of
 from cdc.errors import CdcError, Terminal, Transient, Usage
 from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load_all
@@ -47,6 +48,11 @@ def worker_specs(
     specs = []
     for pipeline in pipelines:
         placeholder = _placeholder(settings, pipeline)
+        target = settings.target(pipeline.target)
+        if workers > 1 and capabilities_of(target).one_writer:
+            _log.info(
+                "workers share the reading; they write one at a time", pipeline=pipeline.name, target=target.where
+            )
         spec = WorkerSpec(
             Path(pipeline.file), connections_file, placeholder, log_level=log_level, environment=environment or {}
         )

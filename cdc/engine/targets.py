@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cdc.db import postgres
 from cdc.model import TargetTable
 from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings, TargetSettings
-from cdc.target.base import Target
+from cdc.target.base import Capabilities, Target
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import open_database
 from cdc.target.mariadb_rows import MariaDbRows
@@ -37,6 +37,11 @@ def open_target(settings: TargetSettings) -> Target:
             return MariaDbTarget(_sql(settings))
         case SqliteTargetSettings():
             return SqliteTarget(_sql(settings))
+
+
+def capabilities_of(settings: TargetSettings) -> Capabilities:
+    """What a target of this kind can do, without connecting to it."""
+    return open_target(settings).capabilities
 
 
 def open_operator(settings: TargetSettings) -> Operator:

@@ -78,7 +78,8 @@ class Worker:
         self._partitions = Partitions(parts.consumer, parts.control, self._plans.source_of)
         self._epochs = Epochs(parts.control, parts.ask_identity, parts.clock)
         self._epoch_of: dict[str, int] = {}
-        limits = Limits(parts.pipeline.batch.rows, parts.pipeline.batch.bytes)
+        most = parts.target.capabilities.max_rows or parts.pipeline.batch.rows
+        limits = Limits(min(most, parts.pipeline.batch.rows), parts.pipeline.batch.bytes)
         self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
         self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers)
         self._meter = Meter(parts.clock, parts.now_us)

@@ -1,18 +1,27 @@
 """The contract of a target: what the engine may ask, what must hold, and how it fails.
 
-Failure modes, the same for every target (see `cdc.errors`):
+Failure modes, the same for every target and every method (see `cdc.errors`); a driver's own errors never come through:
 
-* `Transient`  connection lost, lock not granted in time, server restarting. Nothing of the open transaction is kept.
-* `Terminal`   privileges missing, table cannot hold what the mapping wants. A person must act.
-* `Poison`     the rows given to one `write` cannot all be stored. `PoisonRow.index` names the bad one when known.
+* `Transient`  connection lost, lock not granted in time, deadlock, disk full, server restarting. Nothing of the open
+               transaction is kept; the engine opens a new connection and plays the batch again. A COMMIT whose answer
+               was lost is `Transient` too: the watermark tells what became of it.
+* `Terminal`   privileges missing, a table that cannot hold what the mapping wants, a state of a newer release. A person
+               must act; the pipeline stops, and nothing is skipped.
+* `Poison`     the rows given to one `write` cannot all be stored: a value out of range, a constraint. The transaction
+               is of no use outside a savepoint. `PoisonRow.index` names the bad one when known; otherwise the engine
+               finds it by halving. `reason` is a short word that does not depend on the target where the same thing has
+               happened: value_out_of_range, not_null_violation, unique_violation, foreign_key_missing,
+               check_violation, raised_by_trigger, refused.
 * `Fenced`     `advance` found another fence or another `next`: roll back, drop the batch, read the watermarks again.
+
+No message holds a row value: not even the server's own text of an error, unless it is known to have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -36,10 +45,25 @@ class PoisonRow(Poison):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a target can do; the engine and the lint read it, they never ask for the class."""
+    """What a target can do; the engine, the commands and the README's table read it, they never ask for the class.
+
+    `transactions`   rows and watermark become durable together: exactly once. Without: at least once
+    `creates_tables` makes tables and adds columns; without, somebody else does
+    `guard`          what keeps an older change from overwriting a newer one: the `statement` that writes, whoever else
+                     writes at that moment; or the `engine`, which compares beforehand
+    `upsert`         how a batch of full images is written, for people
+    `one_writer`     a transaction keeps all others waiting: more workers read and map side by side, but write in turn
+    `limits`         what it does not hold exactly, for people: such rows are parked, never rounded or cut
+    `max_rows`       the most rows of a batch; None: as the pipeline says
+    """
 
     transactions: bool
     creates_tables: bool
+    guard: Literal["statement", "engine"] = "statement"
+    upsert: str = ""
+    one_writer: bool = False
+    limits: tuple[str, ...] = ()
+    max_rows: int | None = None
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -145,6 +169,10 @@ class Transaction(Protocol):
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index.
 
+        A change is applied when its position is not older than what its key met last: the row's own position, its
+        tombstone's, the table's floor (`cdc.engine.oracle` says it all). Deletes come before upserts: they lend the
+        values that creates of the same round may borrow.
+
         Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
         was written for that key and the engine plays the chain again row by row.
         Raises `Poison`; the transaction is then unusable outside a savepoint.
@@ -178,7 +206,8 @@ class Transaction(Protocol):
         """Remember (or, with `swept`, settle) a repeated snapshot of a table."""
 
     def advance(self, moves: Sequence[Advance]) -> None:
-        """Compare and set all watermarks in one statement. Raises `Fenced` if any of them is not as expected."""
+        """Compare and set all watermarks, so that nobody can come in between. Raises `Fenced` if any of them is not as
+        expected. The last thing of a transaction."""
 
 
 class Target(Protocol):

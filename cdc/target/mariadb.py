@@ -44,7 +44,17 @@ class MariaDbTable(PreparedTable):
 class MariaDbTarget(StagedTarget):
     """A `Target`. `connect` opens a `MariaDbDatabase`."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(
+        transactions=True,
+        creates_tables=True,
+        upsert="LOAD DATA into a temporary table, then guarded UPDATE … JOIN and INSERT of the missing",
+        limits=(
+            "NaN and infinities",
+            "decimals beyond 65 digits, 30 of them behind the point",
+            "years before 1 and after 9999",
+            "keys beyond 3,072 bytes",
+        ),
+    )
 
     @property
     def server(self) -> MariaDbDatabase:

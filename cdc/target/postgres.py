@@ -83,7 +83,12 @@ class PostgresTarget:
     """A `Target`. `connect` opens a connection in autocommit mode (see `cdc.db.postgres`). `session`: server parameters
     that differ from ours; a wrong one is `Terminal` when the target is opened."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(
+        transactions=True,
+        creates_tables=True,
+        upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
+        limits=("NUL in texts",),
+    )
 
     def __init__(
         self, connect: Callable[[], psycopg.Connection[Any]], session: Mapping[str, str] | None = None

@@ -26,7 +26,13 @@ from cdc.target.sqlstaged import StagedTarget
 class SqliteTarget(StagedTarget):
     """A `Target`. `connect` opens a `SqliteDatabase`."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(
+        transactions=True,
+        creates_tables=True,
+        upsert="rows into a temporary table, then INSERT … ON CONFLICT … WHERE",
+        one_writer=True,
+        limits=("integers beyond 64 bits in INTEGER columns", "NaN in REAL columns"),
+    )
 
     def make(self, table: TargetTable, stage: str) -> PreparedTable:
         table_id, encoders = prepare_table(self.database, table)

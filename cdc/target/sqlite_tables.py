@@ -117,8 +117,8 @@ def _check_key(database: Database, table: TargetTable) -> None:
     """ON CONFLICT needs a unique index over exactly the key's columns, and exact comparisons of them."""
     name = table_name(table)
     wanted = sorted(key.lower() for key in table.key)
-    rows = database.rows("SELECT name FROM pragma_table_info(?) WHERE pk > 0", (name,))
-    keys = [[(column, "BINARY") for (column,) in rows]] if len(rows) == 1 else []  # a row number has no index
+    rows = database.rows("SELECT name, upper(type) FROM pragma_table_info(?) WHERE pk > 0", (name,))
+    keys = [[(rows[0][0], "BINARY")]] if [kind for _, kind in rows] == ["INTEGER"] else []  # the row number: no index
     for (index,) in database.rows('SELECT name FROM pragma_index_list(?) WHERE "unique" AND NOT partial', (name,)):
         keys.append(database.rows("SELECT name, coll FROM pragma_index_xinfo(?) WHERE key", (index,)))
     exact = [sorted(str(column).lower() for column, _ in key) for key in keys if all(c == "BINARY" for _, c in key)]

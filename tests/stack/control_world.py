@@ -127,6 +127,7 @@ def _write(stack: Stack, folder: Path, name: str) -> Settings:
     for word in ("crm", "billing", "hub"):
         text = text.replace(f"database: {word}\n", f"database: {word}_{name}\n")
         text = text.replace(f"\n  {word}:\n", f"\n  {word}_{name}:\n")
+    text = text.replace("target: hub ", f"target: hub_{name} ").replace("/crm.db", f"/crm_{name}.db")
     for word in ("cdc_capture", "cdc_apply"):
         text = text.replace(word, f"{word}_{name}")
     (folder / "connections.yaml").write_text(text, encoding="utf-8")

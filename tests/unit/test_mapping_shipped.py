@@ -39,7 +39,9 @@ def run(*words: str) -> int:
 
 
 def test_the_demo_mappings_load() -> None:
-    assert [(pipeline.name, len(pipeline.tables)) for pipeline in load_all(FOLDER)] == [("billing", 4), ("crm", 5)]
+    assert [(pipeline.name, len(pipeline.tables)) for pipeline in load_all(FOLDER)] == [
+        *(("billing", 4), ("crm", 5), ("takeaway", 4)),
+    ]
 
 
 def test_the_customers_of_the_demo_compile() -> None:
@@ -75,7 +77,7 @@ def test_the_schema_knows_every_key() -> None:
 
 def test_lint_of_good_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lint", str(FOLDER)) == 0
-    assert "2 files checked" in capsys.readouterr().out
+    assert "3 files checked" in capsys.readouterr().out
     assert run("lint", str(FOLDER / "crm.yaml"), "-o", "json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
