@@ -59,6 +59,7 @@ sources:
 targets:
   hub: {{kind: postgresql, host: {hub.host}, port: {hub.port}, database: {target.name}, user: {hub.user}, password: "${{env:HUB}}"}}
   copy: {{kind: sqlite, path: copy.db}}
+  reports: {{kind: mariadb, host: {maria.host}, port: {maria.port}, database: {reports.name}, user: {maria.user}, password: "${{env:REPORTS}}"}}
 """  # noqa: E501
     path = folder / "connections.yaml"
     path.write_text(text)

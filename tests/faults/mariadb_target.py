@@ -10,6 +10,7 @@ from typing import Any
 
 import pymysql
 
+from cdc.demo.prepare import APPLIER_RIGHTS
 from tests.faults.pipeline import Pipeline, by_key, write_mapping
 from tests.faults.source import COLUMNS, REFUSED, Source, connections_text
 from tests.faults.topics import Place
@@ -31,8 +32,6 @@ _TABLES = (
     _FALL.format("`lines`").replace("`lines`_fall", "lines_fall").replace("'`lines`'", "'lines'"),
 )
 """As the PostgreSQL target's tables: a constraint that refuses a name, and a watch on positions (I3)."""
-
-_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES"
 
 
 @dataclass
@@ -116,7 +115,7 @@ def new_mariadb_pipeline(
         pipeline.run(
             *_TABLES,
             f"CREATE USER {account} IDENTIFIED BY '{at.password}'",
-            f"GRANT {_RIGHTS} ON {database.name}.* TO {account}",
+            f"GRANT {APPLIER_RIGHTS} ON {database.name}.* TO {account}",
         )
         try:
             yield pipeline
