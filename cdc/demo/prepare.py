@@ -56,7 +56,8 @@ def prepare(
 ) -> Prepared:
     """Make both sources and the (empty) targets ready, with the accounts that connections.yaml names.
 
-    `reports` may be missing there. `number` is the seed. Each of the entries needs `admin`. Takes a few seconds for 2,000 customers.
+    `reports` may be missing there. `number` is the seed. Each of the entries needs `admin`. Takes a few seconds for
+    2,000 customers.
     """
     source, ledger, target = settings.source(crm), settings.source(billing), settings.target(hub)
     if source.kind != "postgresql" or ledger.kind != "mariadb":
