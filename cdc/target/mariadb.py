@@ -14,11 +14,12 @@ the SQL keeps to what MySQL 8 has too, except the audit trail's INSERT … RETUR
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, cast
 
 from cdc.errors import Transient
-from cdc.model import UNAVAILABLE, Decision, DeletePolicy, Position, TargetTable, Write
+from cdc.model import UNAVAILABLE, Decision, DeletePolicy, TargetTable, Write
 from cdc.target.base import Capabilities, PoisonRow
 from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
 from cdc.target.mariadb_statements import MariaDbStatements, compose
@@ -97,7 +98,8 @@ class MariaDbRound(Round):
         self.database.rows(self.statements.share)
 
     def fill(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        self.database.load(statement, _packets(_line(row) for row in rows))
+        lines = _staged_lines(rows) if statement == self.statements.stage else map(_line, rows)
+        self.database.load(statement, _packets(lines))
 
     def upsert(self, rows: int) -> int:
         """A key that is not there when the first statement looks, and is when the second one inserts, is somebody
@@ -141,16 +143,24 @@ class MariaDbRound(Round):
         alive = "\t0" if self.prepared.table.on_delete is DeletePolicy.SOFT else ""
         for number, write in enumerate(self.writes):
             assert write.row.values is not None
-            yield f"{self.encoded(number, write.row.values)[0]}\t{_packed(write.row.position)}{alive}\n"
+            yield f"{self.encoded(number, write.row.values)[0]}\t{_packed(write.row.position.pack())}{alive}\n"
+
+
+def _staged_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    for number, op, position, base, mask, text in rows:
+        at = _packed(position)
+        yield f"{number}\t{op}\t{at}\t{at if base is position else _packed(base)}\t{mask}\t{text}\n"
 
 
 def _line(row: Sequence[Any]) -> str:
-    """Of a staged row: packed positions are bytes, all else is text already or a number."""
-    return "\t".join([escape(raw(field)) if isinstance(field, bytes) else str(field) for field in row]) + "\n"
+    """Of a staged move: its place is bytes, all else is a number or needs no escapes."""
+    return "\t".join([_packed(field) if isinstance(field, bytes) else str(field) for field in row]) + "\n"
 
 
-def _packed(position: Position) -> str:
-    return escape(raw(position.pack()))
+@lru_cache(maxsize=8)
+def _packed(position: bytes) -> str:
+    """Rows of one page share their position, and a row's base mostly is its position."""
+    return escape(raw(position))
 
 
 def _packets(lines: Iterable[str]) -> Iterator[bytes]:

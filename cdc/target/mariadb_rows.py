@@ -6,6 +6,7 @@ Numbers come as the driver reads them, times as the server writes them; `encode`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
 from typing import Any
 
 from cdc.db.mariadb import quote
@@ -19,6 +20,7 @@ from cdc.target.sqlstate import marks, stored_version
 from cdc.target.sqlstate_parked import MINE
 
 PAGE = 5000
+_FLOAT = Struct("f")
 _TIMES = ("date", "datetime", "timestamp", "time")
 
 
@@ -102,7 +104,9 @@ def _encoder(stored: Stored, literal: Text | None) -> Callable[[Value], Cell]:
         return lambda value: int(text(value))
     if stored.type == "decimal":
         return lambda value: _decimal(text(value), stored.scale or 0)
-    if stored.type in ("float", "double"):
+    if stored.type == "float":
+        return lambda value: float(_FLOAT.unpack(_FLOAT.pack(float(text(value))))[0])
+    if stored.type == "double":
         return lambda value: float(text(value))
     if stored.type in BLOBS or stored.type == "bit":
         return lambda value: encode_line(text(value))

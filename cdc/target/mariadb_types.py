@@ -29,8 +29,9 @@ table is prepared, a value that does not fit is parked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from math import isfinite
 from typing import Any
 
@@ -38,7 +39,7 @@ import msgspec
 
 from cdc.errors import Poison, Terminal
 from cdc.model import ColumnType, Kind, TargetColumn, Value
-from cdc.target.postgres_types import calendar_date, time_literal
+from cdc.target.postgres_types import time_literal
 from cdc.target.sqlite_types import as_text
 
 Text = Callable[[Value], str]
@@ -180,12 +181,12 @@ def _spoils() -> Text:
 
 
 def _as_text(column: ColumnType, stored: Stored) -> Text | None:
-    made = as_text(column)
+    made = None if column.kind is Kind.TEXT else as_text(column)
     if stored.type != "char":
         return made
 
     def unpadded(value: Value) -> str:
-        text = str(made(value))
+        text = str(value) if made is None else made(value)
         if text.endswith(" "):
             raise _out_of_range("a text that ends in blanks, which a char column drops")
         return text
@@ -217,11 +218,15 @@ def _decimal(column: ColumnType, stored: Stored) -> Text | None:
     if stored.type not in WHOLE and stored.type != "decimal":
         return _spoils()
     scale = stored.scale or 0
+    most = (stored.digits or 0) - scale
 
     def convert(value: str) -> str:
         whole, _, fraction = value.partition(".")
-        if not whole.lstrip("-").isdigit():
+        digits = whole.lstrip("-").lstrip("0")
+        if digits and not digits.isdigit():
             raise _out_of_range("a number that is not finite")
+        if len(digits) > most:
+            raise _out_of_range(f"a number with more than {most} digits before the point")
         if len(fraction) > scale and fraction.rstrip("0")[scale:]:
             raise _out_of_range(f"a number with more than {scale} digits behind the point")
         return value if len(fraction) <= scale else f"{whole}.{fraction[:scale]}" if scale else whole
@@ -270,7 +275,7 @@ def _bits(column: ColumnType, stored: Stored) -> Text | None:
 
 _EPOCH = date(1970, 1, 1)
 _DAYS = range((date(1, 1, 1) - _EPOCH).days, (date(9999, 12, 31) - _EPOCH).days + 1)
-_DAY = 86_400_000_000
+_MIDNIGHT = datetime(1970, 1, 1)
 _LONGEST = 839 * 3_600_000_000  # µs of a time column
 
 
@@ -280,7 +285,7 @@ def _date(column: ColumnType, stored: Stored) -> Text | None:
 
 def _day(value: int) -> str:
     if value in _DAYS:
-        return calendar_date(value)
+        return (_EPOCH + timedelta(value)).isoformat()
     raise _out_of_range("a date outside the years 1 to 9999")
 
 
@@ -303,10 +308,12 @@ def _timestamp(column: ColumnType, stored: Stored) -> Text | None:
     unit = 10 ** (6 - (stored.fraction or 0))
 
     def convert(value: int) -> str:
-        days, micros = divmod(value, _DAY)
         if value % unit:
             raise _out_of_range(f"more than {stored.fraction or 0} digits behind the second")
-        return f"{_day(days)} {time_literal(micros)}"
+        try:
+            return str(_MIDNIGHT + timedelta(0, 0, value))
+        except OverflowError:
+            raise _out_of_range("a moment outside the years 1 to 9999") from None
 
     return convert
 
@@ -348,12 +355,13 @@ def _out_of_range(what: str) -> Poison:
 
 # --- lines ---------------------------------------------------------------------------------------------------------
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\x00": "\\0"})
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
+_SPECIAL = re.compile(r"[\\\t\n]").search
 
 
 def escape(text: str) -> str:
     """A value as a field of LOAD DATA."""
-    return text.translate(_ESCAPES)
+    return text if _SPECIAL(text) is None else text.translate(_ESCAPES)
 
 
 def encode_line(text: str) -> bytes:
@@ -363,33 +371,58 @@ def encode_line(text: str) -> bytes:
 def line_builder(columns: Sequence[TargetColumn], literals: Sequence[Text | None]) -> Callable[[Sequence[Value]], str]:
     """The function that makes a row's fields as LOAD DATA's text, without the line's end. None becomes \\N.
 
-    Most values hold nothing to escape: one look at the whole line tells.
+    Generated for the column list: one f-string, then one look at the whole line. A line with exactly the tabs and
+    backslashes that were written on purpose needs no escapes; any other is made again field by field.
     """
-    tabs = len(literals) - 1
+    slowly = _field_by_field(columns, literals)
+    if not columns:
+        return slowly  # of a table known by name only, from a truncate that came before any row
+    names: dict[str, Any] = {
+        "slowly": slowly,
+        "Poison": Poison,
+        "NULL": "\\N",
+        "TAB": "\t",
+        "LF": "\n",
+        "BACKSLASH": "\\",
+    }
+    fields = []
+    for index, convert in enumerate(literals):
+        names[f"f{index}"] = convert
+        shown = f"v{index}" if convert is None else f"f{index}(v{index})"
+        fields.append(f"{{NULL if v{index} is None else {shown}}}")
+    code = (
+        "def line(row):\n"
+        f"    ({', '.join(f'v{index}' for index in range(len(columns)))},) = row\n"
+        "    try:\n"
+        f"        text = f'{'{TAB}'.join(fields)}'\n"
+        "    except Poison:\n"
+        "        return slowly(row)\n"
+        f"    if text.count(TAB) != {len(columns) - 1} or LF in text or text.count(BACKSLASH) != row.count(None):\n"
+        "        return slowly(row)\n"
+        "    return text\n"
+    )
+    exec(code, names)
+    built: Callable[[Sequence[Value]], str] = names["line"]
+    return built
 
-    def line(row: Sequence[Value]) -> str:
+
+def _field_by_field(
+    columns: Sequence[TargetColumn], literals: Sequence[Text | None]
+) -> Callable[[Sequence[Value]], str]:
+    """The line with every field escaped, and errors that name the column."""
+
+    def field(column: TargetColumn, convert: Text | None, value: Value) -> str:
+        if value is None:
+            return "\\N"
         try:
-            fields = [
-                "\\N" if value is None else str(value) if convert is None else convert(value)
-                for value, convert in zip(row, literals, strict=True)
-            ]
-        except Poison:
-            _name_column(row)
-            raise
-        text = "\t".join(fields)
-        if text.count("\t") == tabs and "\n" not in text and text.count("\\") == row.count(None):
-            return text
-        return "\t".join("\\N" if value is None else escape(field) for value, field in zip(row, fields, strict=True))
+            return escape(str(value) if convert is None else convert(value))
+        except Poison as error:
+            raise Poison(f"column {column.name}: {error.what}", reason=error.reason) from error
 
-    def _name_column(row: Sequence[Value]) -> None:
-        for column, value, convert in zip(columns, row, literals, strict=True):
-            try:
-                if value is not None and convert is not None:
-                    convert(value)
-            except Poison as error:
-                raise Poison(f"column {column.name}: {error.what}", reason=error.reason) from None
-
-    return line
+    pairs = list(zip(columns, literals, strict=True))
+    return lambda row: "\t".join(
+        [field(column, convert, value) for (column, convert), value in zip(pairs, row, strict=True)]
+    )
 
 
 def as_row(line: Callable[[Sequence[Value]], str]) -> Callable[[Sequence[Value]], Sequence[Any]]:

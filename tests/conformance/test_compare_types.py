@@ -255,4 +255,7 @@ def test_what_the_pipeline_writes_compares_as_equal(
     found = both.reports[target].tables[number]
     parked = len(both.images[number]) - len(both.events[number])
     refused = both.refused[number] if target == "reports" else 0
-    assert (found.missing, found.surplus, found.different, found.unmapped) == (parked, 0, 0, refused), found.examples
+    # A row that did not arrive may also be one that the target could not hold.
+    absent = found.missing + found.unmapped
+    assert (absent, found.surplus, found.different) == (parked + refused, 0, 0), found.examples
+    assert found.unmapped >= refused
