@@ -105,7 +105,14 @@ class Bench:
                 counts[tally.outcome] += tally.number
             return counts
 
-    def check(self, tape: list[MappedRow], cuts: Sequence[int], policy: DeletePolicy = DeletePolicy.DELETE) -> None:
+    def check(
+        self,
+        tape: list[MappedRow],
+        cuts: Sequence[int],
+        policy: DeletePolicy = DeletePolicy.DELETE,
+        *,
+        blocks: bool = True,
+    ) -> None:
         """The tape, cut into batches there, leaves what the oracle says: rows, positions, parked keys, counts."""
         table, target = self.table(policy), self.target()
         owner = Owner(table.name, "target")
@@ -115,7 +122,7 @@ class Bench:
         target.close()
         oracle = expected(table, tape)
         with closing(target):
-            applier = play(target, table, tape, cuts, owner)
+            applier = play(target, table, tape, cuts, owner, blocks=blocks)
             stored = target.parked([tapes.PARTITION])
         assert self.visible(table) == oracle.visible()
         assert self.positions(table) == {key: row.position for key, row in oracle.rows.items()}

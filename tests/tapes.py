@@ -28,6 +28,7 @@ from cdc.model import (
     TopicPartition,
 )
 from cdc.target.base import Advance, Owner, Parked, Target
+from tests.blocks import in_blocks
 
 PARTITION = TopicPartition("crm.public.customers", 0)
 OWNER = Owner("tapes", "target")
@@ -260,9 +261,18 @@ def build(specification: Sequence[tuple[object, ...]]) -> list[MappedRow]:
 
 
 def play(
-    target: Target, table: TargetTable, tape: Sequence[MappedRow], cuts: Sequence[int] = (), owner: Owner = OWNER
+    target: Target,
+    table: TargetTable,
+    tape: Sequence[MappedRow],
+    cuts: Sequence[int] = (),
+    owner: Owner = OWNER,
+    *,
+    blocks: bool = True,
 ) -> Applier:
-    """Play a tape through the engine's batch path, in batches cut before the given indexes; heal as the engine does."""
+    """Play a tape through the engine's batch path, in batches cut before the given indexes; heal as the engine does.
+
+    `blocks`: as the hot path carries them, plain rows in blocks; else every row by itself.
+    """
     target.open(owner)
     target.prepare(table)
     mark = target.take({PARTITION: "topic-id"})[0]
@@ -278,9 +288,11 @@ def play(
 
     for start, end in pairwise(edges):
         expected, done = done, (done or 0) + end - start
-        applied = applier.apply(
-            Batch([TableBatch(table, [*tape[start:end]])], [Advance(PARTITION, fence, expected, done, "")])
-        )
+        rows = TableBatch(table, in_blocks(tape[start:end]) if blocks else [*tape[start:end]])
+        rows.fold()
+        if rows.writes is not None:
+            rows.writes.encoded = target.encode(table, rows.writes)
+        applied = applier.apply(Batch([rows], [Advance(PARTITION, fence, expected, done, "")]))
         if applied.may_heal:
             as_it_is = Advance(PARTITION, fence, done, done)
             retry(target, applied.may_heal, remap, partial(_always, as_it_is), applier.held)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cdc.blocks import RowBlock, Writes, folded
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
@@ -38,10 +39,30 @@ _APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
 
 @dataclass
 class TableBatch:
-    """The rows of one target table, in topic order, all of one plan; among them what the mapping could not map."""
+    """The rows of one target table, in topic order, all of one plan; among them what the mapping could not map.
+
+    `writes`: all of them folded to one round, where they are plain enough.
+    """
 
     table: TargetTable
-    rows: list[MappedRow | Parked] = field(default_factory=list)
+    found: list[RowBlock | MappedRow | Parked] = field(default_factory=list)
+    writes: Writes | None = None
+
+    @property
+    def rows(self) -> list[MappedRow | Parked]:
+        """The rows one by one."""
+        single: list[MappedRow | Parked] = []
+        for each in self.found:
+            if isinstance(each, RowBlock):
+                single.extend(each)
+            else:
+                single.append(each)
+        return single
+
+    def fold(self) -> None:
+        """Find out whether the rows are plain: blocks only, that fold to one round."""
+        blocks = [each for each in self.found if isinstance(each, RowBlock)]
+        self.writes = folded(self.table, blocks) if len(blocks) == len(self.found) else None
 
 
 @dataclass
@@ -126,10 +147,14 @@ class Work:
     def table(self, batch: TableBatch) -> None:
         """Write one table's rows, cut at truncates (rare; the engine starts a batch with each) and before a record that
         was set aside while rows of its key stand in front of it: those do not wait for it."""
-        parked = any(isinstance(row, Parked) for row in batch.rows)
+        if batch.writes is not None and not self.careful and not self._meets_held(batch.table, batch.writes):
+            self._plain(batch.table, batch.writes)
+            return
+        rows = batch.rows
+        parked = any(isinstance(row, Parked) for row in rows)
         between: list[MappedRow | Parked] = []
         in_front: set[str] = set()  # keys of the rows in `between`, where it matters
-        for row in batch.rows:
+        for row in rows:
             if row.hold in in_front if isinstance(row, Parked) else row.op is RowOp.TRUNCATE:
                 self._rows(batch.table, between)
                 between, in_front = [], set()
@@ -140,6 +165,26 @@ class Work:
             else:
                 self._truncate(batch.table, row)
         self._rows(batch.table, between)
+
+    def _meets_held(self, table: TargetTable, writes: Writes) -> bool:
+        """Whether some key of these writes is held. Most batches need no look at their rows."""
+        holds = {hold for mapping, hold in (*self.held, *self.done.parked) if mapping == table.mapping}
+        return bool(holds) and any(hold_of(key) in holds for key in writes.keys)
+
+    def _plain(self, table: TargetTable, writes: Writes) -> None:
+        """One round of full images and deletes: some of them may be stale, nothing else can come of it."""
+        decisions = self.transaction.write(table, writes)
+        applied, superseded = writes.last, writes.superseded
+        for index, decision in decisions.items():
+            *before, last = writes[index].rows
+            for row in (*before, last):
+                self.decided(table, row, decision)
+            superseded.subtract(TopicPartition(row.record.topic, row.record.partition) for row in before)
+            applied[TopicPartition(last.record.topic, last.record.partition)] -= 1
+        for counted, outcome in ((applied, Outcome.APPLIED), (superseded, Outcome.SUPERSEDED)):
+            for partition, number in counted.items():
+                if number:
+                    self.done.tallies[table.mapping, partition, outcome, ""] += number
 
     def _truncate(self, table: TargetTable, row: MappedRow) -> None:
         self.decided(table, row, self.transaction.truncate(table, row.position))
@@ -202,7 +247,7 @@ class Work:
         if not self.careful:
             return self.transaction.write(table, writes), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
-        stale = self.transaction.stale(table, writes)
+        stale = self._stale(table, writes, list(range(len(writes))))
         decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
         poisoned: dict[int, Poison] = {}
         stack = [[index for index in range(len(writes)) if index not in stale]]
@@ -221,6 +266,19 @@ class Work:
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
         return decisions, poisoned
+
+    def _stale(self, table: TargetTable, writes: Sequence[Write], indexes: list[int]) -> set[int]:
+        """`Transaction.stale` of these; a key that the target cannot even hold is none of it."""
+        if not indexes:
+            return set()
+        try:
+            with self.transaction.savepoint():
+                found = self.transaction.stale(table, [writes[index] for index in indexes])
+        except Poison as poison:
+            if len(indexes) == 1:
+                return set()
+            return set().union(*(self._stale(table, writes, half) for half in _halves(indexes, poison)))
+        return {indexes[index] for index in found}
 
     def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
         """Park a row behind a parked one of its key, if there is one."""

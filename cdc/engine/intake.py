@@ -7,9 +7,12 @@ and before a truncate (parked keys must have the chance to heal before their row
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
+from cdc.blocks import EventBlock
 from cdc.engine.apply import Batch, TableBatch
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.errors import Poison
@@ -29,9 +32,12 @@ from cdc.model import (
     Value,
 )
 from cdc.source.envelope import Decoder
+from cdc.source.runs import Segment
 from cdc.target.base import Advance, Parked, RepeatedSnapshot, Tally, hold_of
 
 Plan = CompiledPlan | KeylessPlan
+Found = EventBlock | ChangeEvent | Parked
+Waiting = list[RawRecord] | RawRecord | Segment | EventBlock | ChangeEvent
 _NOWHERE = Position(0, 0, 0)
 
 
@@ -62,12 +68,12 @@ class Owned:
 class _Filling:
     """The batch being filled."""
 
-    events: dict[str, tuple[Plan, list[ChangeEvent | Parked]]] = field(default_factory=dict)  # by mapping, of one plan
+    events: dict[str, tuple[Plan, list[Found]]] = field(default_factory=dict)  # by mapping, of one plan
     parked: list[Parked] = field(default_factory=list)
     skipped: Counter[tuple[str, TopicPartition, str]] = field(default_factory=Counter)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
-    times: dict[tuple[str, int], int] = field(default_factory=dict)
-    lists: dict[int, list[list[ChangeEvent | Parked]]] = field(default_factory=dict)  # by schema version
+    times: dict[TopicPartition, int] = field(default_factory=dict)
+    lists: dict[int, list[list[Found]]] = field(default_factory=dict)  # by schema version
     repeated: list[RepeatedSnapshot] = field(default_factory=list)
     records: int = 0
     bytes: int = 0
@@ -90,7 +96,7 @@ class Intake:
         self._mappings = mappings
         self._limits = limits
         self._failpoint = failpoint
-        self._waiting: deque[tuple[RawRecord, ChangeEvent | None]] = deque()  # read, but of the next batch
+        self._waiting: deque[Waiting] = deque()  # read, but not placed; only the first may have its positions already
         self._schemas: dict[str, TableSchema] = {}  # newest schema by topic, to find keys of unreadable records
         self._filling = _Filling()
 
@@ -113,10 +119,12 @@ class Intake:
         self._waiting.clear()
         self._filling = _Filling()
 
-    def add(self, records: Iterable[RawRecord]) -> None:
-        """Decode records and fill the batch; what must wait for the next batch is kept."""
-        for raw in records:
-            self._waiting.append((raw, None))
+    def add(self, records: Iterable[RawRecord], owned: Container[tuple[str, int]] | None = None) -> None:
+        """Decode records (those of other partitions than the owned ones are passed over) and fill the batch; what must
+        wait for the next batch is kept."""
+        for place, run in groupby(records, attrgetter("topic", "partition")):
+            if owned is None or place in owned:
+                self._waiting.append(list(run))
         self._drain()
 
     def note(self, repeated: Iterable[RepeatedSnapshot]) -> None:
@@ -135,7 +143,7 @@ class Intake:
         records behind the last row. `tracker`: the state of a partition's position tracker.
         """
         filling, self._filling = self._filling, _Filling()
-        waiting = {TopicPartition(raw.topic, raw.partition) for raw, _ in self._waiting}
+        waiting = {_partition(each) for each in self._waiting}
         batch = Batch(repeated_snapshots=filling.repeated, parked=filling.parked)
         for partition, own in owned.items():
             next_ = filling.ends.get(partition, own.next)
@@ -156,23 +164,58 @@ class Intake:
         return batch
 
     def _drain(self) -> None:
-        """Fill the batch from what waits, up to where it must be cut. The hot loop: one pass a record."""
+        """Fill the batch from what waits, up to where it must be cut."""
         waiting, filling, limits = self._waiting, self._filling, self._limits
-        offsets: dict[tuple[str, int], int] = {}
-        try:
-            while waiting and filling.records < limits.rows and filling.bytes < limits.bytes:
-                raw, event = waiting[0]
-                if event is None:
-                    event = self._decode(raw)
-                if event is not None and not self._place(event):
-                    waiting[0] = (raw, event)
-                    return
+        while waiting and filling.records < limits.rows and filling.bytes < limits.bytes:
+            first = waiting[0]
+            if isinstance(first, list):
                 waiting.popleft()
-                offsets[raw.topic, raw.partition] = raw.offset + 1
-                filling.records += 1
-                filling.bytes += len(raw.value or b"") + len(raw.key or b"")
-        finally:
-            filling.ends.update((TopicPartition(*each), end) for each, end in offsets.items())
+                room = limits.rows - filling.records
+                pieces = [*self._decoder.cut(first[:room]), *([first[room:]] if first[room:] else [])]
+                waiting.extendleft(reversed(pieces))
+                continue
+            if isinstance(first, Segment):
+                first = self._settle(first)
+            if isinstance(first, EventBlock):
+                if not self._place(first.schema, first):
+                    return
+                self._passed(first.partition, first.end, len(first), first.bytes)
+                if first.time_us is not None:
+                    filling.times[first.partition] = first.time_us
+            elif not self._one(first):
+                return
+            waiting.popleft()
+
+    def _settle(self, segment: Segment) -> EventBlock | RawRecord:
+        """What stands first when the segment's positions are known; the rest of it comes behind."""
+        block, rest = self._decoder.settle(segment)
+        self._waiting.popleft()
+        self._waiting.extendleft(reversed(rest))
+        if block is not None:
+            self._waiting.appendleft(block)
+        first = self._waiting[0]
+        assert isinstance(first, EventBlock | RawRecord)
+        return first
+
+    def _one(self, first: RawRecord | ChangeEvent) -> bool:
+        """Place a single record; False when it must wait for the next batch."""
+        raw = first.record if isinstance(first, ChangeEvent) else first
+        event = first if isinstance(first, ChangeEvent) else self._decode(raw)
+        partition = TopicPartition(raw.topic, raw.partition)
+        if event is not None:
+            if not self._place(event.schema, event):
+                self._waiting[0] = event
+                return False
+            if event.time_us is not None and not event.snapshot:  # a snapshot's rows are older than its time says
+                self._filling.times[partition] = event.time_us
+        self._passed(partition, raw.offset + 1, 1, len(raw.value or b"") + len(raw.key or b""))
+        return True
+
+    def _passed(self, partition: TopicPartition, end: int, records: int, size: int) -> None:
+        filling = self._filling
+        filling.ends[partition] = end
+        filling.records += records
+        filling.bytes += size
 
     def _decode(self, raw: RawRecord) -> ChangeEvent | None:
         """The event, or None when the record was counted as skipped or parked."""
@@ -188,37 +231,52 @@ class Intake:
             self._filling.skipped[mapping, TopicPartition(raw.topic, raw.partition), found.reason] += 1
         return None
 
-    def _place(self, event: ChangeEvent) -> bool:
-        """Put an event into the batch; False when it must wait for the next one."""
-        lists = self._filling.lists.get(event.schema.version)
-        if lists is None or event.op is Op.TRUNCATE:
-            lists = self._lists(event)
+    def _place(self, schema: TableSchema, found: EventBlock | ChangeEvent) -> bool:
+        """Put events into the batch; False when they must wait for the next one."""
+        truncates = isinstance(found, ChangeEvent) and found.op is Op.TRUNCATE
+        lists = self._filling.lists.get(schema.version)
+        if lists is None or truncates:
+            lists = self._lists(schema, truncates)
             if lists is None:
                 return False
         for events in lists:
-            events.append(event)
-        if event.time_us is not None and not event.snapshot:  # a snapshot's rows are older than its time says
-            self._filling.times[event.record.topic, event.record.partition] = event.time_us
+            events.append(found)
         return True
 
-    def _lists(self, event: ChangeEvent) -> list[list[ChangeEvent | Parked]] | None:
+    def _lists(self, schema: TableSchema, truncates: bool) -> list[list[Found]] | None:
         """Where events of this schema version go in this batch; None when one of its mappings has another plan there,
         or when the event must begin a batch."""
-        events, plans = self._filling.events, self._plans(event.schema)
+        events, plans = self._filling.events, self._plans(schema)
         for plan in plans:
             known = events.get(plan.target.mapping)
-            if known is not None and (known[0] is not plan or event.op is Op.TRUNCATE):
+            if known is not None and (known[0] is not plan or truncates):
                 return None
         lists = [events.setdefault(plan.target.mapping, (plan, []))[1] for plan in plans]
-        self._filling.lists[event.schema.version] = lists
+        self._filling.lists[schema.version] = lists
         return lists
 
-    def _mapped(self, plan: Plan, found: list[ChangeEvent | Parked], filling: _Filling) -> TableBatch:
+    def _mapped(self, plan: Plan, found: list[Found], filling: _Filling) -> TableBatch:
         table = TableBatch(plan.target)
-        rows, mapping = table.rows, plan.target.mapping
+        for whole, group in groupby(found, lambda each: isinstance(each, EventBlock)):
+            if whole:
+                for block in group:
+                    assert isinstance(block, EventBlock)
+                    rows = plan.map_block(block)
+                    if rows is None:
+                        self._map_singly(plan, list(block), filling, table)
+                    else:
+                        table.found.append(rows)
+            else:
+                self._map_singly(plan, list(group), filling, table)
+        table.fold()
+        return table
+
+    def _map_singly(self, plan: Plan, found: Sequence[Found], filling: _Filling, table: TableBatch) -> None:
+        rows, mapping = table.found, plan.target.mapping
         mapped_events = iter(plan.map_batch([event for event in found if isinstance(event, ChangeEvent)]))
         for event in found:
-            if isinstance(event, Parked):
+            if not isinstance(event, ChangeEvent):
+                assert isinstance(event, Parked)
                 rows.append(event)
                 continue
             mapped = next(mapped_events)
@@ -232,7 +290,6 @@ class Intake:
             else:
                 hold = hold_of_event(plan, event)
                 rows.append(Parked(mapping, hold, event.record, event.position, mapped.reason, mapped.what))
-        return table
 
     def _park_unreadable(self, raw: RawRecord, poison: Poison) -> None:
         """Park a record that is no event, under the key of its row where that can be read."""
@@ -248,6 +305,17 @@ class Intake:
             parked = Parked(plan.target.mapping, hold, raw, position, poison.reason, poison.what)
             known = self._filling.events.setdefault(plan.target.mapping, (plan, []))
             known[1].append(parked)
+
+
+def _partition(waiting: Waiting) -> TopicPartition:
+    if isinstance(waiting, EventBlock):
+        return waiting.partition
+    if isinstance(waiting, Segment):
+        waiting = waiting.raws[0]
+    elif isinstance(waiting, list):
+        waiting = waiting[0]
+    raw = waiting.record if isinstance(waiting, ChangeEvent) else waiting
+    return TopicPartition(raw.topic, raw.partition)
 
 
 def hold_of_event(plan: Plan, event: ChangeEvent) -> str:

@@ -185,6 +185,9 @@ def work(spec: WorkerSpec, parent: int, last_words: Connection) -> None:
     # Rows are many, short-lived and free of cycles: the collector would walk them for nothing.
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
+    # The writing thread asks for the interpreter after each portion that it sends; at the default of 5 ms the server
+    # would wait for it longer than it works.
+    sys.setswitchinterval(0.0005)
     try:
         try:
             worker.run()

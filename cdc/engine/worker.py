@@ -1,8 +1,8 @@
 """One worker: a member of the pipeline's consumer group, from polled records to durable rows.
 
-Reading, decoding and mapping happen in this thread, writing in another: while the target works on one batch the next
-one is filled. A batch is handed over as soon as the writer is free, so an idle stream is written at once and a busy one
-in large batches, without a timer.
+Reading, decoding, mapping and encoding happen in this thread, writing in another: while the target works on one batch
+the next one is made ready, and the one after it filled. A batch is handed over as soon as the writer is free, so an
+idle stream is written at once and a busy one in large batches, without a timer.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from cdc.target.base import Owner, Parked, RepeatedSnapshot, Target, Watermark, 
 
 _log = structlog.get_logger(__name__)
 
+RUN = 256
+"""Records read and decoded at once: few enough to stay in the processor's caches, and not to be kept whole for long."""
 POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
 REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
@@ -84,6 +86,7 @@ class Worker:
         self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers)
         self._meter = Meter(parts.clock, parts.now_us)
         self._due: dict[str, float] = {}
+        self._ready: Batch | None = None  # mapped and encoded, for the writer as soon as it is free
         self.stopping = False
         self.orphaned: Callable[[], bool] = lambda: False  # its supervisor died: leave
 
@@ -140,9 +143,7 @@ class Worker:
             return
         if changes.revoked or changes.lost:
             self.parts.failpoint("revoked")
-        # What is in flight may still commit (the fence decides); what was only read is read again by its new owner.
-        self._writer.abandon()
-        self._intake.clear()
+        self._give_up()  # what was only read is read again by its new owner
         gone = changes.revoked | changes.lost
         self._partitions.drop(gone)
         for partition in gone:
@@ -169,8 +170,7 @@ class Worker:
 
     def _start_over(self) -> None:
         """Somebody moved or took partitions. Learn first which are still ours, then take those again."""
-        self._writer.abandon()
-        self._intake.clear()
+        self._give_up()
         self._consumer.poll(1, 1, POLL_SECONDS)
         self._rebalance()
         self._take(self._partitions.mine)
@@ -179,11 +179,11 @@ class Worker:
 
     def _read(self) -> None:
         with self._meter.stage("waiting for broker") as stage:
-            idle = self._intake.empty and not self._writer.busy
+            idle = self._intake.empty and self._nothing_on_its_way
             timeout = POLL_SECONDS if idle else 0.0
             if self._intake.full:
                 return
-            records = self._consumer.poll(self._intake.room, self.pipeline.batch.bytes, timeout)
+            records = self._consumer.poll(min(self._intake.room, RUN), self.pipeline.batch.bytes, timeout)
             if not records and self._writer.busy:
                 self._writer.finished.wait(0.005)  # nothing to read: let the target work
             elif not records:
@@ -192,11 +192,8 @@ class Worker:
             return
         self.parts.failpoint("polled")
         with self._meter.stage("decoding"):
-            self._intake.add(record for record in records if self._is_mine(record.topic, record.partition))
+            self._intake.add(records, self._partitions.owned)
         self.parts.failpoint("decoded")
-
-    def _is_mine(self, topic: str, partition: int) -> bool:
-        return (topic, partition) in self._partitions.owned
 
     def _next_batch(self) -> Batch:
         """What was read, with everything settled that was noticed while it was decoded: a position that fell, before
@@ -223,16 +220,34 @@ class Worker:
     # -- writing
 
     def _hand_over(self) -> None:
+        """Make the next batch ready when the writer is free or it can grow no more; hand it over to a free writer."""
         with self._meter.stage("waiting for target"):
-            self._collect(wait=self._intake.full)
-        if self._writer.busy or self._intake.empty:
-            return
-        with self._meter.stage("mapping"):
-            batch = self._next_batch()
+            self._collect(wait=self._ready is not None and self._intake.full)
+        if self._ready is None and (self._intake.full or not (self._writer.busy or self._intake.empty)):
+            with self._meter.stage("mapping"):
+                self._make_ready()
+        if self._ready is not None and not self._writer.busy:
+            self._submit_ready()
+
+    def _make_ready(self) -> None:
+        batch = self._next_batch()
         if not batch.moves:
             return
         self._partitions.advance(batch.moves)
-        self._writer.submit(batch, self._remap, self._partitions.guard())
+        with self._meter.stage("encoding"):
+            self._writer.encode(batch)
+        self._ready = batch
+
+    def _submit_ready(self) -> None:
+        assert self._ready is not None
+        self._writer.submit(self._ready, self._remap, self._partitions.guard())
+        self._ready = None
+
+    def _give_up(self) -> None:
+        """Drop what was only read, and wait for what is in flight: it may still commit (the fence decides)."""
+        self._writer.abandon()
+        self._intake.clear()
+        self._ready = None
 
     def _collect(self, wait: bool) -> None:
         written = self._writer.collect(None if wait else 0.0)
@@ -282,13 +297,13 @@ class Worker:
             self._report("running")
         if self._is_due("display", DISPLAY_SECONDS):
             self._consumer.commit_for_display({own.partition: own.next for own in self._partitions.owned.values()})
-        if self._writer.busy or not self._is_due("retries", HOUSEKEEPING_SECONDS):
+        self._collect(wait=False)
+        if not self._nothing_on_its_way or not self._is_due("retries", HOUSEKEEPING_SECONDS):
             return
         if self.orphaned():
             self.stop()
         if self._is_due("purge", PURGE_SECONDS):
             self._purge()
-        self._collect(wait=False)
         self._check_fences()
         self._follow_released()
         self._move_idle()
@@ -323,10 +338,14 @@ class Worker:
         """Watermarks of partitions whose position moved past control records only."""
         if not self._intake.empty or self._writer.busy:
             return
-        batch = self._next_batch()
-        if batch.moves:
-            self._partitions.advance(batch.moves)
-            self._writer.submit(batch, self._remap, self._partitions.guard())
+        self._make_ready()
+        if self._ready is not None:
+            self._submit_ready()
+
+    @property
+    def _nothing_on_its_way(self) -> bool:
+        """No batch is ready or being written: the partitions stand where the target says."""
+        return self._ready is None and not self._writer.busy
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = self.parts.clock()
@@ -351,7 +370,7 @@ class Worker:
     def _finish(self) -> None:
         """Write what was read, then leave. What somebody else has taken meanwhile is theirs to write."""
         try:
-            while not self._intake.empty or self._writer.busy:
+            while not self._intake.empty or not self._nothing_on_its_way:
                 self._collect(wait=True)
                 self._hand_over()
             self._collect(wait=True)

@@ -40,7 +40,8 @@ class Written:
 
 
 class Writer:
-    """Applies batches in order. `submit` while `busy` is an error: the worker keeps at most one batch in flight."""
+    """Applies batches in order. `submit` while `busy` is an error: the worker keeps at most one batch in flight, and
+    has the next one encoded meanwhile."""
 
     def __init__(self, target: Target, owner: Owner, failpoint: Failpoint, pool: Executor | None = None) -> None:
         self._target = target
@@ -59,7 +60,8 @@ class Writer:
 
     @property
     def busy(self) -> bool:
-        return self._job is not None and not self._job.done()
+        """Whether there is a job, running or not collected yet."""
+        return self._job is not None
 
     @property
     def held(self) -> dict[Held, str]:
@@ -73,6 +75,12 @@ class Writer:
     def healing(self) -> set[Held]:
         """Held keys that wait for something that may have come by another way."""
         return {key for key, reason in self._applier.held.items() if reason in HEALING}
+
+    def encode(self, batch: Batch) -> None:
+        """In the caller's thread, while another batch is written: all of it that needs no connection."""
+        for table in batch.tables:
+            if table.writes is not None:
+                table.writes.encoded = self._target.encode(table.table, table.writes)
 
     def submit(self, batch: Batch, remap: Remap, guard: Guard) -> None:
         """`guard` compares the partitions as the batch leaves them: what heals through it must pass that."""

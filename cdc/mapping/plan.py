@@ -7,11 +7,13 @@ list), and expressions run column by column over a batch, so that a row pays no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from cdc.blocks import EventBlock, Image, RowBlock
 from cdc.errors import CdcError, Poison
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.model import TableMapping
@@ -29,7 +31,6 @@ from cdc.model import (
     Value,
 )
 
-Image: TypeAlias = tuple[Value, ...]  # a source row, in the order of the schema's columns
 Mapped: TypeAlias = MappedRow | tuple[MappedRow, MappedRow] | Decision
 """What one event becomes. A pair is the delete of the old target key and the upsert of the new one, in this order."""
 
@@ -151,6 +152,7 @@ class Plan:
         self.warnings = warnings
         self._makers = tuple(makers)
         self._keys = keys
+        self._computes = any(maker.source is None for maker in makers)
         self._values = self._value_maker()
         self._key_of = getter(target.key_indexes)
 
@@ -188,6 +190,32 @@ class Plan:
                     )
                 )
         return result
+
+    def map_block(self, events: EventBlock) -> RowBlock | None:
+        """The same for a block, or None when some event of it needs more than a row: map them one by one then."""
+        images = [image for image in events.after if image is not None]
+        ignores = self.target.on_delete is DeletePolicy.IGNORE and len(images) < len(events)
+        if self._keys.moves or ignores:
+            return None
+        made = list(self._values(images))
+        if self._computes and Poison in map(type, made):
+            return None
+        values: list[Any] = made
+        if len(made) == len(events):
+            keys = list(map(self._key_of, values))
+        else:
+            upserts = iter(made)
+            values = [None if image is None else next(upserts) for image in events.after]
+            try:
+                keys = [
+                    self._key_of(after) if before is None else self._keys.of_image(before)
+                    for after, before in zip(values, events.before, strict=True)
+                ]
+            except Poison:
+                return None
+        if any(value is None or value is UNAVAILABLE for value in chain.from_iterable(keys)):
+            return None
+        return RowBlock(events, keys, values)
 
     def key_of_source(self, values: Image) -> Image:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
@@ -275,6 +303,9 @@ class KeylessPlan:
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:
         return [self._one(event) for event in events]
+
+    def map_block(self, events: EventBlock) -> RowBlock | None:
+        return None
 
     def key_of_source(self, values: Image) -> Image:
         raise Poison("the record has no key", reason="missing_key")

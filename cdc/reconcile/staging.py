@@ -27,7 +27,7 @@ from cdc.errors import Poison, Terminal
 from cdc.model import UNAVAILABLE, Kind, MappedRow, TargetTable, Value
 from cdc.reconcile.report import Cell, Difference, What
 from cdc.reconcile.staging_sql import StagingSql
-from cdc.target.postgres_types import copy_line_builder
+from cdc.target.postgres_lines import copy_line_builder
 
 CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"  # _cdc_state, beside ''
 _META_FIELDS = 3  # _cdc_round, _cdc_mask, _cdc_reason

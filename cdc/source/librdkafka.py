@@ -134,27 +134,7 @@ class LibrdkafkaConsumer:
         first = self._call(lambda: self._consumer.poll(timeout_s))
         messages = [first] if first is not None else []
         while messages:
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    self._event(message, error)
-                    continue
-                partition = TopicPartition(message.topic(), message.partition())
-                if partition not in self._positions:
-                    continue
-                value = message.value()
-                raw = RawRecord(
-                    partition.topic,
-                    partition.partition,
-                    message.offset(),
-                    message.key(),
-                    value,
-                    tuple(message.headers() or ()),
-                    message.timestamp()[1],
-                )
-                self._positions[partition] = raw.offset + 1
-                found.append(raw)
-                size += len(value) if value is not None else 0
+            size += self._records(messages, found)
             wanted = min(CHUNK, max_records - len(found))
             if wanted <= 0 or size >= max_bytes:
                 break
@@ -164,6 +144,30 @@ class LibrdkafkaConsumer:
         else:
             self._check_reachable()
         return found
+
+    def _records(self, messages: list[Any], found: list[RawRecord]) -> int:
+        """Add what the messages hold to `found`; returns the bytes of the values. Messages of a partition follow one
+        another, so places are compared with the last one's rather than looked up."""
+        size, topic, number, positioned = 0, "", -1, False
+        partition = TopicPartition("", -1)
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._event(message, error)
+                continue
+            if message.partition() != number or message.topic() != topic:
+                topic, number = message.topic(), message.partition()
+                partition = TopicPartition(topic, number)
+                positioned = partition in self._positions
+            if not positioned:
+                continue
+            value, offset = message.value(), message.offset()
+            headers, timestamp = message.headers(), message.timestamp()[1]
+            raw = RawRecord(topic, number, offset, message.key(), value, tuple(headers) if headers else (), timestamp)
+            found.append(raw)
+            self._positions[partition] = offset + 1
+            size += len(value) if value is not None else 0
+        return size
 
     def _consume(self, wanted: int) -> list[Any]:
         messages: list[Any] = self._call(lambda: self._consumer.consume(wanted, 0))

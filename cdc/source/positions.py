@@ -38,6 +38,8 @@ FIRST_TRANSACTIONS = 64
 
 SourceKind = Literal["postgresql", "mariadb"]
 Snapshot = Literal["", "initial", "incremental"]
+SNAPSHOTS: dict[str | None, Snapshot] = {None: "", "false": "", "incremental": "incremental"}
+"""What `source.snapshot` says; any other word is a part of an initial snapshot."""
 
 
 class Step(NamedTuple):
@@ -81,6 +83,9 @@ class PositionTracker(Protocol):
 
         Raises `ValueError` when the block holds no position.
         """
+
+    def stands_with(self, source: Any, before: Any) -> bool:
+        """Whether a snapshot read has the position of the one in front of it, so that it needs no step of its own."""
 
     def state(self) -> str:
         """JSON text, to be stored with the watermark and given to `restore`."""
@@ -178,6 +183,9 @@ class PostgresTracker:
             return Step(Position(self.epoch, part, lsn), unsure)
         return Step(Position(self.epoch, part, lsn), True)
 
+    def stands_with(self, source: PostgresBlock, before: PostgresBlock) -> bool:
+        return source.sequence is not None and source.sequence == before.sequence
+
     def _read(self, part: int | None, lsn: int | None, *, initial: bool) -> Step:
         if part is None:
             part = lsn if lsn is not None else self.commit
@@ -273,6 +281,9 @@ class MariadbTracker:
         if not fell:
             self.newest = (number, pos, row)
         return Step(Position(self.epoch, number, pos, row), fell, repeated)
+
+    def stands_with(self, source: MariadbBlock, before: MariadbBlock) -> bool:
+        return (source.file, source.pos, source.row) == (before.file, before.pos, before.row)
 
     def _file_number(self, file: str) -> int:
         """'mariadb-bin.000003' -> 3; the last answer is kept, since files change rarely."""

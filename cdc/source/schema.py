@@ -106,6 +106,8 @@ class Plan(msgspec.Struct, frozen=True):
     decode: Callable[[bytes | memoryview], Any]
     streamed: Callable[[Any], Values]
     partial: Callable[[Any], Values]
+    whole: Callable[[Any], Values]
+    whole_partial: Callable[[Any], Values]
     read: Callable[[Any], Values]
     before: Callable[[Any], Values]
     key_of: Callable[[Values], Values]
@@ -151,6 +153,8 @@ def compile_plan(value: ConnectSchema, key: ConnectSchema | None, source: Any, p
         decode=msgspec.json.Decoder(envelope).decode,
         streamed=rows.function(),
         partial=rows.function(partial=True),
+        whole=rows.function(whole=True),
+        whole_partial=rows.function(partial=True, whole=True),
         read=rows.function(reads=True),
         before=rows.lenient(),
         key_of=_picker(indexes),
@@ -220,10 +224,13 @@ class _Rows:
         self._unpack = unpack
         self._placeholder = placeholder
 
-    def function(self, *, reads: bool = False, partial: bool = False) -> Callable[[Any], Values]:
+    def function(self, *, reads: bool = False, partial: bool = False, whole: bool = False) -> Callable[[Any], Values]:
+        """`whole`: a row that lacks a value raises `Inexact` instead of holding UNAVAILABLE."""
         names: dict[str, Any] = {"unpack": self._unpack, "UNAVAILABLE": UNAVAILABLE, "ambiguous": _ambiguous}
+        names["lacking"] = _lacking
+        missing = "lacking()" if whole else "UNAVAILABLE"
         expressions = [
-            self._expression(index, names, reads=reads, partial=partial) for index in range(len(self._wires))
+            self._expression(index, names, missing, reads=reads, partial=partial) for index in range(len(self._wires))
         ]
         variables = [f"v{index}" for index in range(len(self._wires))]
         if expressions == variables or not variables:
@@ -235,7 +242,7 @@ class _Rows:
         function: Callable[[Any], Values] = names["convert"]
         return function
 
-    def _expression(self, index: int, names: dict[str, Any], *, reads: bool, partial: bool) -> str:
+    def _expression(self, index: int, names: dict[str, Any], missing: str, *, reads: bool, partial: bool) -> str:
         wire, column, value = self._wires[index], self._columns[index], f"v{index}"
         if wire is REFUSED:
             return "UNAVAILABLE"
@@ -249,7 +256,7 @@ class _Rows:
             return result
         if wire.unavailable is not None:
             names[f"p{index}"] = wire.unavailable(self._placeholder)
-            return f"(UNAVAILABLE if {value} == p{index} else {result})"
+            return f"({missing} if {value} == p{index} else {result})"
         if wire.ambiguous and partial:
             names[f"n{index}"] = column.name
             return f"(ambiguous(n{index}) if {value} is None else {result})"
@@ -288,6 +295,10 @@ class _Rows:
             return values
 
         return convert
+
+
+def _lacking() -> Value:
+    raise Inexact("the source did not send every value")
 
 
 def _ambiguous(name: str) -> Value:

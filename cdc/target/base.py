@@ -25,6 +25,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
@@ -225,6 +226,10 @@ class Target(Protocol):
 
         Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
         """
+
+    def encode(self, table: TargetTable, writes: Writes) -> object:
+        """What `write` will want of plain writes and can be made without the connection: it is called in another
+        thread, for one batch at a time, and comes back as `writes.encoded`. None: nothing; `write` copes with that."""
 
     def forget(self) -> None:
         """Drop what is known of the tables, so that `prepare` looks at them again: somebody may have changed them."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cdc.blocks import Writes
 from cdc.errors import Fenced
 from cdc.model import (
     UNAVAILABLE,
@@ -103,6 +104,9 @@ class MemoryTarget:
 
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
+
+    def encode(self, table: TargetTable, writes: Writes) -> None:
+        pass
 
     def forget(self) -> None:
         pass

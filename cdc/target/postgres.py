@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from cdc.blocks import Writes
 from cdc.errors import Fenced, Transient
 from cdc.model import (
     Decision,
@@ -40,6 +41,7 @@ from cdc.target.base import (
     Watermark,
     WorkerReport,
 )
+from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_purge import purge
@@ -98,6 +100,7 @@ class PostgresTarget:
         self._connection: psycopg.Connection[Any] | None = None
         self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
+        self._encoder = Encoder()
 
     def open(self, owner: Owner) -> None:
         self.owner = owner
@@ -139,6 +142,9 @@ class PostgresTarget:
                 self.connection.execute(statements.create_moves)
             loading = is_empty(self.connection, table)
         self._tables[table] = PreparedTable(table, table_id, stage, statements, loading)
+
+    def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
+        return self._encoder.encode(table, writes)
 
     def forget(self) -> None:
         """Staging tables have their columns' types from the target as it was: a column made wider since would go on

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import UNAVAILABLE, Decision, DeletePolicy, MappedRow, Outcome, RowOp, TargetTable, Value, Write
 from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
+from cdc.target.postgres_encode import Encoded
+from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements
-from cdc.target.postgres_types import copy_line_builder
 
 TRUNCATE_LOCK = 0x0CDC
 """Class of the advisory locks that keep a table's writers and its truncates apart."""
@@ -56,6 +58,10 @@ class Round:
         self.numbers = [0, 0, 0, 0]  # staged rows by op
         self.moves: list[tuple[int, str, str, bytes]] = []
         self.merged = False
+        self.encoded: Encoded | None = None
+        if isinstance(writes, Writes) and isinstance(writes.encoded, Encoded):
+            self.encoded = writes.encoded
+            self.numbers[FULL], self.numbers[DELETE] = writes.upserts, len(writes) - writes.upserts
 
     def run(self) -> dict[int, Decision]:
         execute = self.connection.execute
@@ -77,7 +83,12 @@ class Round:
 
     def copy(self) -> None:
         """Fill the staging table."""
-        self._copy(self.statements.copy_stage, self._lines())
+        if self.encoded is None:
+            self._copy(self.statements.copy_stage, self._lines())
+            return
+        self._send(self.statements.copy_full, self.encoded.upserts)
+        if self.encoded.deletes:
+            self._send(self.statements.copy_deletes, self.encoded.deletes)
 
     def _lock_out_truncates(self) -> None:
         """Shared with other writers of the table, exclusive with a truncate: the floor holds until we commit."""
@@ -97,13 +108,18 @@ class Round:
             return False
         try:
             with self.connection.transaction():
-                self._copy(self.statements.load, self._plain_lines())
+                if self.encoded is not None:
+                    self._send(self.statements.load, self.encoded.upserts)
+                else:
+                    self._copy(self.statements.load, self._plain_lines())
         except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported, psycopg.errors.WrongObjectType):
             self.prepared.loading = False
             return False
         return True
 
     def _only_full_images(self) -> bool:
+        if self.encoded is not None:
+            return not self.encoded.deletes and self.prepared.table.on_delete is not DeletePolicy.SOFT
         partials = self.prepared.table.partials
         for write in self.writes:
             row = write.row
@@ -171,8 +187,11 @@ class Round:
         return tuple(values)
 
     def _copy(self, statement: sql.SQL | sql.Composed, lines: Iterator[str]) -> None:
+        self._send(statement, iter(lambda: "".join(islice(lines, PORTION)).encode(), b""))
+
+    def _send(self, statement: sql.SQL | sql.Composed, portions: Iterable[bytes]) -> None:
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            while portion := "".join(islice(lines, PORTION)):
+            for portion in portions:
                 copy.write(portion)
 
     def _stage_moves(self) -> None:
@@ -201,11 +220,15 @@ class Round:
             execute(self.statements.settle_redelivered)
             execute(self.statements.borrow)
         applied = 0
+        if len(self.writes) == self.numbers[DELETE]:
+            return 0
+        # Looking for each row among no tombstones takes a fifth of the statement's time.
+        deleted = execute(self.statements.has_tombstones).fetchone() == (True,)
         if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.upsert).rowcount
+            applied += execute(self.statements.upsert if deleted else self.statements.upsert_undeleted).rowcount
         if self.numbers[PARTIAL] or self.numbers[BORROWING]:
             applied += execute(self.statements.partial).rowcount
-        if len(self.writes) > self.numbers[DELETE]:
+        if deleted:
             execute(self.statements.unbury)
         if self.moves:
             execute(self.statements.forget_lent)

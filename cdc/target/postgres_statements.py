@@ -1,7 +1,8 @@
 """The SQL that writes one target table, composed once per table. Identifiers are quoted; values never enter SQL text.
 
-A round goes through a temporary staging table: number `_n` of the write, `_op` (below), `_position` (packed), `_base`,
-`_mask` (one character a column, '1' where the change has a value) and the target's columns.
+A round goes through a temporary staging table: number `_n` of the write (NULL: its place in the table), `_op` (below;
+FULL unless said), `_position` (packed), `_base`, `_mask` (one character a column, '1' where the change has a value;
+NULL for full images) and the target's columns.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Statements:
     create_stage: _Piece
     create_moves: _Piece
     copy_stage: _Piece
+    copy_full: _Piece
+    copy_deletes: _Piece
     copy_moves: _Piece
     never_deleted: _Piece
     load: _Piece
@@ -41,7 +44,9 @@ class Statements:
     bury: _Piece
     settle_redelivered: _Piece
     borrow: _Piece
+    has_tombstones: _Piece
     upsert: _Piece
+    upsert_undeleted: _Piece
     partial: _Piece
     unbury: _Piece
     forget_lent: _Piece
@@ -119,6 +124,8 @@ class _Composer:
             copy_stage=self.text(
                 "COPY {stage} (_n, _op, _position, _base, _mask, {columns}) FROM STDIN", columns=self.columns()
             ),
+            copy_full=self.text("COPY {stage} ({columns}, _position) FROM STDIN", columns=self.columns()),
+            copy_deletes=self.text("COPY {stage} ({key}, _position, _op) FROM STDIN"),
             copy_moves=self.text("COPY {moves} (_n, old_key, new_key, place) FROM STDIN"),
             never_deleted=self.text("SELECT {floor} = '' AND NOT EXISTS (SELECT FROM {tombstones})"),
             load=self.load(),
@@ -131,7 +138,11 @@ class _Composer:
                 f" WHERE s._op = {BORROWING} AND {{t_is_s}} AND t.{{p}} = s._position"
             ),
             borrow=self.borrow(),
-            upsert=self.upsert(),
+            has_tombstones=self.text("SELECT EXISTS (SELECT FROM {tombstones})"),
+            upsert=self.upsert(
+                self.text(" AND NOT EXISTS (SELECT FROM {tombstones} d WHERE {d_is_s} AND d._position > s._position)")
+            ),
+            upsert_undeleted=self.upsert(sql.SQL("")),
             partial=self.partial(),
             unbury=self.text(
                 "DELETE FROM {tombstones} d USING {stage} s, {target} t"
@@ -156,7 +167,8 @@ class _Composer:
     def create_stage(self) -> _Piece:
         return self.text(
             "CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS SELECT 0::integer AS _n, 0::smallint AS _op,"
-            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA",
+            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA;"
+            f" ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}",
             name=self.stage_name,
             columns=self.columns(),
         )
@@ -237,7 +249,8 @@ class _Composer:
             lent=sql.SQL(", ").join(lent),
         )
 
-    def upsert(self) -> _Piece:
+    def upsert(self, undeleted: _Piece) -> _Piece:
+        """`undeleted`: the condition that keeps rows away whose delete is newer; empty where nothing was deleted."""
         assignments = [
             self.column(name) + sql.SQL(" = excluded.") + identifier(name)
             for name in self.names
@@ -252,14 +265,14 @@ class _Composer:
         return self.text(
             "INSERT INTO {target} AS t ({columns}, {p}{extra}) SELECT {s_columns}, s._position{value} FROM {stage} s"
             f" WHERE s._op = {FULL} AND s._position >= {{floor}}"
-            " AND NOT EXISTS (SELECT FROM {tombstones} d WHERE {d_is_s} AND d._position > s._position)"
-            " ORDER BY {s_key}"
+            "{undeleted} ORDER BY {s_key}"
             " ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE coalesce(t.{p}, '') <= excluded.{p}",
             columns=self.columns(),
             s_columns=self.columns("s."),
             extra=extra,
             value=value,
             assignments=sql.SQL(", ").join(assignments),
+            undeleted=undeleted,
         )
 
     def partial(self) -> _Piece:
@@ -286,7 +299,8 @@ class _Composer:
     def unapplied(self) -> _Piece:
         """The staged rows that left no mark on the target: their number, and whether something newer was there."""
         return self.text(
-            "SELECT s._n, s._op, s._position < greatest({newest}) FROM {stage} s"
+            "SELECT coalesce(s._n, s._place), s._op, s._position < greatest({newest})"
+            " FROM (SELECT *, row_number() OVER (ORDER BY ctid) - 1 AS _place FROM {stage}) s"
             f" WHERE (s._op <> {DELETE} AND NOT EXISTS"
             " (SELECT FROM {target} t WHERE {t_is_s} AND t.{p} = s._position))"
             f" OR (s._op = {DELETE} AND s._position < greatest({{newest}}))",

@@ -153,6 +153,8 @@ class SqliteDatabase:
             raise translate(error, self._where) from error
         except UnicodeEncodeError as error:
             raise PoisonRow("a text that is no Unicode", reason="value_out_of_range") from error
+        except OverflowError as error:
+            raise PoisonRow("a number beyond 64 bits, for an INTEGER column", reason="value_out_of_range") from error
 
 
 def translate(error: sqlite3.Error, where: str) -> CdcError:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from math import isnan
 from typing import Any
 
@@ -36,7 +37,6 @@ from cdc.model import ColumnType, Kind, Value
 from cdc.target.postgres_types import date_as_text, time_literal, timestamp_as_text
 
 Encode = Callable[[Value], Any]
-_LARGEST = 1 << 63
 _EXACT_FLOAT = 1 << 53
 _NEVER_NUMERIC = frozenset((Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.INTERVAL, Kind.UUID))
 """Kinds whose text never looks like a number, so that NUMERIC leaves it alone."""
@@ -132,7 +132,7 @@ def _encoder(column: ColumnType, storage: str) -> Encode | None:
     if storage == "ANY":
         return _natural(column)
     if storage in ("INTEGER", "NUMERIC") and kind in (Kind.BOOLEAN, Kind.INTEGER):
-        return _integer
+        return _itself  # beyond 64 bits the driver refuses it
     if storage == "INTEGER" and kind is Kind.DECIMAL:
         return _whole
     if storage == "REAL":
@@ -145,7 +145,7 @@ def _encoder(column: ColumnType, storage: str) -> Encode | None:
 def _natural(column: ColumnType) -> Encode:
     """The form in a column that converts nothing."""
     if column.kind in (Kind.BOOLEAN, Kind.INTEGER):
-        return _integer
+        return _itself  # beyond 64 bits the driver refuses it
     if column.kind in (Kind.FLOAT32, Kind.FLOAT64):
         return lambda value: "NaN" if isnan(value) else value
     return _itself if column.kind is Kind.BYTES else as_text(column)
@@ -166,17 +166,11 @@ def _itself(value: Value) -> Value:
     return value
 
 
-def _integer(value: int) -> int:
-    if -_LARGEST <= value < _LARGEST:
-        return int(value)
-    raise _out_of_range("a number beyond 64 bits, for an INTEGER column")
-
-
 def _whole(value: str) -> int:
     whole, _, fraction = value.partition(".")
     if not whole.lstrip("-").isdigit() or fraction.strip("0"):
         raise _out_of_range("a number that is no integer, for an INTEGER column")
-    return _integer(int(whole))
+    return int(whole)
 
 
 def _real(value: float) -> float:
@@ -200,6 +194,24 @@ def _bytes_text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise _out_of_range("bytes that are no UTF-8 text, for a TEXT column") from error
+
+
+_EPOCH = datetime(1970, 1, 1)
+_EPOCH_ORDINAL = _EPOCH.toordinal()
+
+
+def _date(value: int) -> str:
+    try:
+        return date.fromordinal(value + _EPOCH_ORDINAL).isoformat()
+    except (ValueError, OverflowError):  # years that Python does not have, infinities
+        return date_as_text(value)
+
+
+def _timestamp(value: int) -> str:
+    try:
+        return str(_EPOCH + timedelta(0, 0, value))
+    except OverflowError:
+        return timestamp_as_text(value)
 
 
 def _utc(value: str) -> str:
@@ -227,9 +239,9 @@ _TEXTS: dict[Kind, Encode] = {
     Kind.FLOAT32: _float_text,
     Kind.FLOAT64: _float_text,
     Kind.BYTES: _bytes_text,
-    Kind.DATE: date_as_text,
+    Kind.DATE: _date,
     Kind.TIME: time_literal,
-    Kind.TIMESTAMP: timestamp_as_text,
+    Kind.TIMESTAMP: _timestamp,
     Kind.TIMESTAMPTZ: _utc,
 }
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import (
     UNAVAILABLE,
@@ -126,7 +127,7 @@ class Round:
         """Fill the staging tables."""
         for statement in self.statements.clear:
             self.database.run(statement)
-        self.fill(self.statements.stage, self._staged())
+        self.fill(self.statements.stage, self._plain() if isinstance(self.writes, Writes) else self._staged())
         if self.moves:
             self.fill(self.statements.stage_moves, self.moves)
 
@@ -135,6 +136,26 @@ class Round:
 
     def lock_out_truncates(self) -> None:
         """The table's floor holds until we commit."""
+
+    def _plain(self) -> Iterator[tuple[Any, ...]]:
+        """The staged rows of plain writes, without making objects of them."""
+        assert isinstance(self.writes, Writes)
+        writes, upserts = self.writes, self.writes.upserts
+        self.numbers = [upserts, 0, len(writes) - upserts, 0]
+        encode, all_present = self.prepared.encode, self._all_present
+        for number, (key, place) in enumerate(zip(writes.keys, writes.positions, strict=True)):
+            position = place.pack()
+            op, values = (FULL, writes.values[number]) if number < upserts else (DELETE, self._key_only(key))
+            try:
+                yield (number, op, position, position, all_present, *encode(values))
+            except Poison as poison:
+                raise PoisonRow(
+                    poison.what,
+                    reason=poison.reason,
+                    index=number,
+                    where=writes[number].row.record.where,
+                    hint=poison.hint,
+                ) from poison
 
     def _staged(self) -> Iterator[tuple[Any, ...]]:
         """The staged rows; what the other statements must know is noted on the way."""
@@ -145,7 +166,7 @@ class Round:
             row = write.row
             op, mask, values = FULL, all_present, row.values
             if values is None:
-                op, values = DELETE, self._key_only(row)
+                op, values = DELETE, self._key_only(row.key)
             elif partials and UNAVAILABLE in values:
                 op = PARTIAL if row.moved_from is None else BORROWING
                 mask = "".join(["0" if value is UNAVAILABLE else "1" for value in values])
@@ -181,9 +202,9 @@ class Round:
         move = digest(f"{hold_of(old)} {hold_of(new)}")
         self.moves.append((number, self.prepared.table.mapping, move, row.position.place.pack()))
 
-    def _key_only(self, row: MappedRow) -> tuple[Value, ...]:
+    def _key_only(self, key: tuple[Value, ...]) -> tuple[Value, ...]:
         values: list[Value] = [None] * len(self._all_present)
-        for index, value in zip(self._key_indexes, row.key, strict=True):
+        for index, value in zip(self._key_indexes, key, strict=True):
             values[index] = value
         return tuple(values)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 
+from cdc.blocks import Writes
 from cdc.errors import Fenced, Transient
 from cdc.model import Decision, Position, TargetTable, TopicPartition, Value, Write
 from cdc.target.base import (
@@ -64,6 +65,9 @@ class SqlTarget:
 
     def prepare(self, table: TargetTable) -> None:
         raise NotImplementedError
+
+    def encode(self, table: TargetTable, writes: Writes) -> None:
+        """Nothing: what a round stages is made row by row, while the driver takes it in."""
 
     def forget(self) -> None:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from cdc.model import ChangeEvent, RawRecord, TargetColumn
 from cdc.source.envelope import Decoder
-from cdc.target.postgres_types import copy_line_builder
+from cdc.target.postgres_lines import copy_line_builder
 from tests.bench.clock import Clock, Measured, Run
 from tests.bench.workloads import Workload
 from tests.bench.world import Source, World

@@ -28,9 +28,9 @@ from cdc.settings import Settings, load
 from cdc.source.envelope import Decoder, PoisonRecord
 from cdc.stack import Stack
 from cdc.target.base import Owner, PoisonRow, Target
+from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_tables import prepare_table
-from cdc.target.postgres_types import copy_line_builder
 from tests.conformance import test_types_mariadb, test_types_postgres, types_mariadb_cases, types_postgres_cases
 from tests.conformance.types_capture import Capture
 from tests.fix_stack import Database, new_mariadb_database, new_postgres_database

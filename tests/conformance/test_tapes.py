@@ -25,15 +25,30 @@ _numbers = itertools.count(1)
 @pytest.mark.parametrize("name", named_cases())
 def test_named_cases(bench: Bench, name: str, policy: DeletePolicy) -> None:
     tape = named_cases()[name]
-    bench.check(tape, [], policy)
-    bench.check(tape, list(range(1, len(tape))), policy)
+    for cuts in ([], list(range(1, len(tape)))):
+        bench.check(tape, cuts, policy, blocks=False)
+        bench.check(tape, cuts, policy, blocks=True)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=_SHARED)
-@given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
+@given(
+    specification=rows_strategy(),
+    cuts=CUTS,
+    policy=st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]),
+    blocks=st.booleans(),
+)
 def test_random_tapes(
+    bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy, blocks: bool
+) -> None:
+    bench.check(build(specification), cuts, policy, blocks=blocks)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=_SHARED)
+@given(specification=rows_strategy(partials=False, moves=False), cuts=CUTS, policy=st.sampled_from(list(DeletePolicy)))
+def test_random_tapes_of_plain_rows(
     bench: Bench, specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
 ) -> None:
+    """What the hot path carries in blocks."""
     bench.check(build(specification), cuts, policy)
 
 
@@ -54,6 +69,24 @@ def test_one_bad_row_in_a_large_batch_parks_alone(bench: Bench) -> None:
     tape = tapes.Tape()
     rows = [tape.full(key, "ok" if key not in (7, 300) else REFUSED_TEXT, "x", (1, key)) for key in range(500)]
     bench.check(rows, [], DeletePolicy.DELETE)
+
+
+def test_a_key_that_no_column_holds_parks_alone(bench: Bench) -> None:
+    differs(bench, "values")
+    tape, table = tapes.Tape(), bench.table()
+    beyond = 1 << 63
+    rows = [tape.full(key, "a", "x", (1, key % 1000)) for key in (*range(50), beyond, *range(50, 100))]
+    rows += [tape.full(7, REFUSED_TEXT, "stale and refused", (1, 0)), tape.delete(beyond, (2, 0))]
+    target, owner = bench.target(), Owner(table.name, "target")
+    target.open(owner)
+    target.prepare(table)
+    bench.refuse(table)
+    target.close()
+    with closing(target):
+        applier = play(target, table, rows, [101], owner)
+        assert applier.held == {(table.mapping, f"[{beyond}]"): "value_out_of_range"}
+        assert target.parked_records() == 2
+    assert len(bench.visible(table)) == 100
 
 
 def test_a_truncate_comes_before_any_row(bench: Bench) -> None:

@@ -19,7 +19,8 @@ from cdc.model import ChangeEvent, ColumnType, Kind, Op, RawRecord, TargetColumn
 from cdc.source.envelope import Decoder, PoisonRecord
 from cdc.source.refusals import condition, refusal
 from cdc.stack import Stack
-from cdc.target.postgres_types import copy_line_builder, sql_type
+from cdc.target.postgres_lines import copy_line_builder
+from cdc.target.postgres_types import sql_type
 from tests.conformance.types_capture import MARIADB, Capture, capture
 from tests.conformance.types_mariadb_cases import CASES, Case
 from tests.fix_stack import Database, new_mariadb_database, new_postgres_database

@@ -18,7 +18,8 @@ from cdc.model import ChangeEvent, ColumnType, Kind, RawRecord, TargetColumn
 from cdc.source.envelope import Decoder, PoisonRecord, Skip
 from cdc.source.refusals import refusal
 from cdc.stack import Stack
-from cdc.target.postgres_types import copy_line_builder, sql_type
+from cdc.target.postgres_lines import copy_line_builder
+from cdc.target.postgres_types import sql_type
 from tests.conformance.types_capture import POSTGRES, Capture, capture
 from tests.conformance.types_postgres_cases import CASES, EXTENSIONS, TYPES, Case
 from tests.fix_stack import Database, new_postgres_database

@@ -14,12 +14,12 @@ from tests.tapes import REFUSED_TEXT, build, expected, named_cases, play, rows_s
 CUTS = st.lists(st.integers(1, 20), max_size=6)
 
 
-def check(tape: list[MappedRow], cuts: list[int], policy: DeletePolicy) -> None:
+def check(tape: list[MappedRow], cuts: list[int], policy: DeletePolicy, *, blocks: bool = True) -> None:
     storage = Storage()
     target = MemoryTarget(storage, accepts=lambda _, values: values[1] != REFUSED_TEXT)
     the_table = table(on_delete=policy)
     oracle = expected(the_table, tape)
-    applier = play(target, the_table, tape, cuts)
+    applier = play(target, the_table, tape, cuts, blocks=blocks)
     stored = storage.tables[the_table.mapping]
     got = {
         key: (*row.values, row.deleted) if policy is DeletePolicy.SOFT else row.values
@@ -41,14 +41,27 @@ def check(tape: list[MappedRow], cuts: list[int], policy: DeletePolicy) -> None:
 def test_named_cases_in_every_cut(name: str, policy: DeletePolicy) -> None:
     tape = named_cases()[name]
     check(tape, [], policy)
+    check(tape, [], policy, blocks=False)
     check(tape, list(range(1, len(tape))), policy)
+    check(tape, list(range(1, len(tape))), policy, blocks=False)
     for cut in range(1, len(tape)):
         check(tape, [cut], policy)
 
 
 @settings(max_examples=2000, deadline=None)
-@given(rows_strategy(), CUTS, st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]))
-def test_random_tapes(specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy) -> None:
+@given(rows_strategy(), CUTS, st.sampled_from([DeletePolicy.DELETE, DeletePolicy.IGNORE]), st.booleans())
+def test_random_tapes(
+    specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy, blocks: bool
+) -> None:
+    check(build(specification), cuts, policy, blocks=blocks)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(rows_strategy(partials=False, moves=False), CUTS, st.sampled_from(list(DeletePolicy)))
+def test_random_tapes_of_plain_rows(
+    specification: list[tuple[object, ...]], cuts: list[int], policy: DeletePolicy
+) -> None:
+    """What the hot path carries in blocks."""
     check(build(specification), cuts, policy)
 
 

@@ -219,8 +219,9 @@ def test_one_job_at_a_time_and_its_result_when_it_is_done() -> None:
     assert bench.writer.collect() is None
     assert not bench.writer.finished.is_set()
     pool.go()
-    assert (bench.writer.busy, bench.writer.finished.is_set()) == (False, True)
+    assert (bench.writer.busy, bench.writer.finished.is_set()) == (True, True)
     assert bench.writer.collect(None) is not None
+    assert not bench.writer.busy
     assert bench.writer.collect(None) is None
 
 

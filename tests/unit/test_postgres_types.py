@@ -6,7 +6,8 @@ import pytest
 
 from cdc.errors import Poison
 from cdc.model import NEG_INFINITY, POS_INFINITY, UNAVAILABLE, ColumnType, Kind, TargetColumn, Value
-from cdc.target.postgres_types import calendar_date, copy_line_builder, encoder, parse, sql_type
+from cdc.target.postgres_lines import copy_line_builder
+from cdc.target.postgres_types import calendar_date, encoder, parse, sql_type
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Rows of a tape as the hot path carries them: what is plain in blocks, everything else as single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from cdc.blocks import EventBlock, RowBlock
+from cdc.model import UNAVAILABLE, ChangeEvent, MappedRow, Op, RowOp, TableSchema, TopicPartition
+from cdc.target.base import Parked
+
+_SCHEMA = TableSchema("tape", "postgresql", "public", "tape", (), 0)
+
+
+def in_blocks(rows: Iterable[MappedRow]) -> list[RowBlock | MappedRow | Parked]:
+    """The same rows in the same order."""
+    found: list[RowBlock | MappedRow | Parked] = []
+    for (plain, _), group in groupby(rows, lambda row: (_is_plain(row), (row.record.topic, row.record.partition))):
+        if plain:
+            found.append(_block(list(group)))
+        else:
+            found.extend(group)
+    return found
+
+
+def _is_plain(row: MappedRow) -> bool:
+    moves = row.moved_from is not None or row.moved_to is not None
+    return not moves and row.op is not RowOp.TRUNCATE and UNAVAILABLE not in (row.values or ())
+
+
+def _block(rows: list[MappedRow]) -> RowBlock:
+    def event(index: int) -> ChangeEvent:
+        row = rows[index]
+        op = Op.DELETE if row.values is None else Op.UPDATE
+        return ChangeEvent(
+            row.record, _SCHEMA, op, row.position, None, row.values, row.snapshot, None, None, row.time_us
+        )
+
+    last = rows[-1].record
+    events = EventBlock(
+        _SCHEMA,
+        TopicPartition(last.topic, last.partition),
+        last.offset + 1,
+        [row.position for row in rows],
+        [row.values for row in rows],
+        [row.key if row.values is None else None for row in rows],
+        len(rows),
+        None,
+        event,
+    )
+    return RowBlock(events, [row.key for row in rows], [row.values for row in rows])
