@@ -34,7 +34,8 @@ faults: install ## the fault tests alone: parts killed, frozen, cut off; bad inp
 	$(BIN)/pytest tests/faults
 
 .PHONY: bench
-bench: install ## the whole benchmark beside the JDBC sink and the database's limit (40 minutes)
+bench: install ## the whole benchmark beside the JDBC sink and the databases' limits (40 minutes)
+	$(BIN)/python -m tests.bench.mariadb
 	$(BIN)/python -m tests.bench
 
 .PHONY: bench-quick

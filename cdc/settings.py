@@ -158,7 +158,22 @@ class SqliteTargetSettings(_Model):
         return f"target {self.name}: {self.kind}:{self.path}"
 
 
-TargetSettings: TypeAlias = PostgresTargetSettings | SqliteTargetSettings  # databases: they keep state
+class MariaDbTargetSettings(DatabaseSettings):
+    """A MariaDB or MySQL server that pipelines write to; `to: hub.people` is the table people of its database hub.
+    `database`: where the applier's own tables are; it must be there."""
+
+    name: str
+    kind: Literal["mariadb"]
+    database: str
+
+    @property
+    def where(self) -> str:
+        return f"target {self.name}: {self.kind}://{self.host}:{self.port}/{self.database}"
+
+
+TargetSettings: TypeAlias = (  # databases: they keep state
+    PostgresTargetSettings | MariaDbTargetSettings | SqliteTargetSettings
+)
 
 
 class OAuth2(_Model):
@@ -219,8 +234,9 @@ class RestSettings(_Model):
         return f"target {self.name}: {self.url}"
 
 
-TARGET_KINDS: dict[str, type[PostgresTargetSettings] | type[SqliteTargetSettings] | type[RestSettings]] = {
+TARGET_KINDS: dict[str, type[TargetSettings] | type[RestSettings]] = {
     "postgresql": PostgresTargetSettings,
+    "mariadb": MariaDbTargetSettings,
     "sqlite": SqliteTargetSettings,
     "rest": RestSettings,
 }

@@ -10,16 +10,22 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
+from cdc.db import mariadb
 from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
+from cdc.settings import MariaDbTargetSettings, Secret
 from cdc.target.base import Owner, Target, hold_of
+from cdc.target.mariadb import MariaDbTarget
+from cdc.target.mariadb_database import MariaDbDatabase, open_database
+from cdc.target.mariadb_tables import columns_of
 from cdc.target.memory import MemoryTarget, Storage
 from cdc.target.operator import Operator
 from cdc.target.postgres import PostgresTarget
@@ -29,6 +35,7 @@ from cdc.target.sqlite_database import SqliteDatabase, quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlstate_operator import SqlOperator
 from tests import tapes
+from tests.fix_stack import Database, new_mariadb_database
 from tests.tapes import REFUSED_TEXT, expected, play
 
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
@@ -271,6 +278,100 @@ class SqliteBench(Bench):
         self.reader.close()
 
 
+class MariaDbBench(Bench):
+    differences = MappingProxyType(
+        {
+            "free decimal": "decimal(65,30) has 35 digits before the point: the row is parked (value_out_of_range)",
+            "date": "a date has the years 1 to 9999: the row is parked (value_out_of_range)",
+            "timestamp": "a datetime has the years 1 to 9999: the row is parked (value_out_of_range)",
+            "timestamptz": "a datetime has the years 1 to 9999: the row is parked (value_out_of_range)",
+            "decimal specials": "a decimal has no NaN and no infinities: the row is parked (value_out_of_range)",
+            "float specials": "a double has no NaN and no infinities: the row is parked (value_out_of_range)",
+            "date specials": "a date has no infinities: the row is parked (value_out_of_range)",
+            "timestamp specials": "a datetime has no infinities: the row is parked (value_out_of_range)",
+            "timestamptz specials": "a datetime has no infinities: the row is parked (value_out_of_range)",
+        }
+    )
+    shows = MappingProxyType(
+        {
+            ("boolean", "true"): "1",
+            ("boolean", "false"): "0",
+            ("float64", "-1.5e+300"): "-1.5e300",
+            ("float64", "9.007199254740992e+15"): "9.007199254740992e15",
+            ("time", "00:00:00"): "00:00:00.000000",
+            ("time", "24:00:00"): "24:00:00.000000",
+            ("interval", "-1 mons -2 days -03:04:05.000006"): "P0Y-1M-2DT-3H-4M-5.000006S",
+            ("integers", "{1,NULL,-3}"): "[1,null,-3]",
+            ("integers", "{}"): "[]",
+            ("texts", '{"a\\"b",NULL,"NULL",""}'): '["a\\"b",null,"NULL",""]',
+            ("floats", "{0.1,NaN,-Infinity}"): '[0.1,"NaN","-Infinity"]',
+            ("dates", "{1970-01-01,NULL}"): '["1970-01-01",null]',
+            ("byte strings", '{"\\\\x0061"}'): '["\\\\x0061"]',
+        }
+    )
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.reader = self.connect(True)
+
+    def connect(self, create: bool) -> MariaDbDatabase:
+        at = self.database.server
+        settings = MariaDbTargetSettings(
+            name="target",
+            kind="mariadb",
+            host=at.host,
+            port=at.port,
+            user=at.user,
+            password=Secret.of(at.password),
+            database=self.database.name,
+        )
+        return open_database(settings, settings.database)
+
+    def table(self, policy: DeletePolicy = DeletePolicy.DELETE) -> TargetTable:
+        """In the database of the test, beside the state."""
+        return msgspec.structs.replace(super().table(policy), namespace=self.database.name)
+
+    def target(self) -> Target:
+        return MariaDbTarget(self.connect)
+
+    def operator(self) -> Operator:
+        return SqlOperator(self.connect)
+
+    def refuse(self, table: TargetTable) -> None:
+        self.run(f"ALTER TABLE {{table}} ADD CHECK (name <> '{REFUSED_TEXT}')", table=table)
+
+    def rows(self, table: TargetTable, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        rows = self.reader.rows(f"SELECT {', '.join(columns)} FROM {_qualified(table)}")
+        return [
+            tuple(bool(cell) if name == table.soft_delete else cell for name, cell in zip(columns, row, strict=True))
+            for row in rows
+        ]
+
+    def shown(self, table: TargetTable, column: str) -> list[str | None]:
+        binary = {
+            "bytes": f"concat(char(92 USING utf8mb4), 'x', lower(hex({column})))",
+            "bits": f"lpad(bin({column}), 5, '0')",
+        }
+        stored = columns_of(self.reader, table.namespace, table.name)[column].type
+        kind = "bytes" if stored.endswith(("blob", "binary")) else "bits" if stored == "bit" else ""
+        shown = binary.get(kind, f"CAST({column} AS CHAR)")
+        return [text for (text,) in self.reader.rows(f"SELECT {shown} FROM {_qualified(table)} ORDER BY id")]
+
+    def cut(self, target: Target) -> None:
+        assert isinstance(target, MariaDbTarget)
+        self.reader.run(f"KILL {target.server.thread_id}")
+
+    def run(self, statement: str, **tables: TargetTable) -> None:
+        self.reader.run(statement.format(**{name: _qualified(table) for name, table in tables.items()}))
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def _qualified(table: TargetTable) -> str:
+    return mariadb.quote(table.namespace, table.name)
+
+
 def _memory(request: pytest.FixtureRequest) -> Bench:
     return MemoryBench()
 
@@ -287,10 +388,19 @@ def _sqlite(request: pytest.FixtureRequest) -> Bench:
     return made
 
 
+def _mariadb(request: pytest.FixtureRequest) -> Bench:
+    held = ExitStack()
+    request.addfinalizer(held.close)
+    made = MariaDbBench(held.enter_context(new_mariadb_database(request.getfixturevalue("mariadb"))))
+    held.callback(made.close)
+    return made
+
+
 TARGETS: dict[str, tuple[Callable[[pytest.FixtureRequest], Bench], tuple[pytest.MarkDecorator, ...]]] = {
     "memory": (_memory, ()),
     "postgresql": (_postgres, (pytest.mark.database,)),
     "sqlite": (_sqlite, ()),
+    "mariadb": (_mariadb, (pytest.mark.database,)),
 }
 """Every target of the suite: how its bench is made, and what a test of it needs."""
 

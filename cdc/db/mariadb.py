@@ -37,11 +37,14 @@ def connect(
     database: str | None = None,
     account: Account | None = None,
     autocommit: bool = True,
+    flags: int = 0,
+    read_timeout_s: int | None = None,
 ) -> Connection:
     """A connection as `account` (default: the entry's user), with `database` as the current one (default: none).
 
     Raises `Transient` when the server can't be reached, `Terminal` when somebody must change something. The session
-    runs in UTC and in strict mode.
+    runs in UTC and in strict mode. `flags`: of `pymysql.constants.CLIENT`. `read_timeout_s`: how long an answer may
+    take before the connection counts as lost (None: for ever).
     """
     user = account.user if account else settings.user
     secret = account.password if account else settings.password
@@ -56,6 +59,8 @@ def connect(
             connect_timeout=settings.connect_timeout_s,
             charset="utf8mb4",
             autocommit=autocommit,
+            client_flag=flags,
+            read_timeout=read_timeout_s,
             sql_mode="STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO",
             init_command="SET time_zone = '+00:00'",
             **_tls(settings.tls),

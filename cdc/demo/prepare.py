@@ -16,9 +16,19 @@ from cdc.control.registration import read_config
 from cdc.db import mariadb, postgres
 from cdc.demo import rows, seed
 from cdc.errors import Usage
-from cdc.settings import Account, DatabaseSettings, PostgresTargetSettings, Settings, SourceSettings
+from cdc.settings import (
+    Account,
+    DatabaseSettings,
+    MariaDbTargetSettings,
+    PostgresTargetSettings,
+    Settings,
+    SourceSettings,
+    TargetSettings,
+)
 
 MARK = "cdc demo"
+APPLIER_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES"
+"""What an applier must be allowed in a MariaDB target."""
 _ROWS_A_STATEMENT = 1_000
 Report = Callable[[str], None]
 
@@ -39,13 +49,15 @@ def prepare(
     crm: str = "crm",
     billing: str = "billing",
     hub: str = "hub",
+    reports: str = "reports",
     customers: int = seed.CUSTOMERS,
     number: int = 1,
     report: Report = lambda _: None,
 ) -> Prepared:
-    """Make both sources and the (empty) target ready, with the accounts that connections.yaml names.
+    """Make both sources and the (empty) targets ready, with the accounts that connections.yaml names.
 
-    `number` is the seed. Each of the three entries needs `admin`. Takes a few seconds for 2,000 customers.
+    `reports` may be missing there. `number` is the seed. Each of the entries needs `admin`. Takes a few seconds for
+    2,000 customers.
     """
     source, ledger, target = settings.source(crm), settings.source(billing), settings.target(hub)
     if source.kind != "postgresql" or ledger.kind != "mariadb":
@@ -58,6 +70,8 @@ def prepare(
     made |= _prepare_billing(ledger, customers, number)
     report(f"{target.where}")
     _prepare_hub(target)
+    if reports in settings.targets:
+        _prepare_reports(settings.target(reports))
     return Prepared(source.database, ledger.database, target.database, made)
 
 
@@ -147,31 +161,46 @@ def _prepare_billing(source: SourceSettings, customers: int, number: int) -> dic
     admin = _admin(source, source.where)
     name = mariadb.quote(source.database)
     with mariadb.connect(source, account=admin) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT schema_comment FROM information_schema.schemata WHERE schema_name = %s", (source.database,)
-        )
-        found = cursor.fetchone()
-        _refuse_foreign(found is not None, found[0] if found else None, source.database, source)
         connection.query("SET sql_notes = 0")  # "already exists" is no news here
-        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COMMENT '{MARK}'")
+        _make_mariadb_database(cursor, source, source.database)
         cursor.execute(f"USE {name}")
         for statement in _script("billing.sql").split(";\n"):
             if statement.strip():
                 cursor.execute(statement)
-        _make_mariadb_user(cursor, source)
+        _let_capture(cursor, source)
         return _seed_billing(connection, cursor, customers, number)
 
 
-def _make_mariadb_user(cursor: Any, source: SourceSettings) -> None:
-    password = source.password.resolve().get_secret_value() if source.password else ""
-    cursor.execute("CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", (source.user, password))
-    cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", (source.user, password))
+def _make_mariadb_database(cursor: Any, settings: DatabaseSettings, database: str) -> None:
+    """The user with the entry's password, and the database with our mark."""
+    cursor.execute("SELECT schema_comment FROM information_schema.schemata WHERE schema_name = %s", (database,))
+    found = cursor.fetchone()
+    _refuse_foreign(found is not None, found[0] if found else None, database, settings)
+    name = mariadb.quote(database)
+    cursor.execute(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COMMENT '{MARK}'")
+    password = settings.password.resolve().get_secret_value() if settings.password else ""
+    cursor.execute("CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", (settings.user, password))
+    cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", (settings.user, password))
+
+
+def _let_capture(cursor: Any, source: SourceSettings) -> None:
     cursor.execute(
         "GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, BINLOG MONITOR, LOCK TABLES ON *.* TO %s@'%%'",
         (source.user,),
     )
     database = mariadb.quote(source.database)
     cursor.execute(f"GRANT INSERT, UPDATE, DELETE ON {database}.debezium_signal TO %s@'%%'", (source.user,))
+
+
+def _prepare_reports(target: TargetSettings) -> None:
+    """An empty database in which the account that applies changes may make and write tables."""
+    if not isinstance(target, MariaDbTargetSettings):
+        raise Usage("the demo's reports are a MariaDB database", where=target.where)
+    admin = _admin(target, target.where)
+    with mariadb.connect(target, account=admin) as connection, connection.cursor() as cursor:
+        connection.query("SET sql_notes = 0")
+        _make_mariadb_database(cursor, target, target.database)
+        cursor.execute(f"GRANT {APPLIER_RIGHTS} ON {mariadb.quote(target.database)}.* TO %s@'%%'", (target.user,))
 
 
 def _seed_billing(connection: mariadb.Connection, cursor: Any, customers: int, number: int) -> dict[str, int]:

@@ -11,9 +11,18 @@ from contextlib import closing, contextmanager
 
 from cdc.db import postgres
 from cdc.model import TargetTable
-from cdc.settings import PostgresTargetSettings, RestSettings, SqliteTargetSettings, TargetSettings
+from cdc.settings import (
+    MariaDbTargetSettings,
+    PostgresTargetSettings,
+    RestSettings,
+    SqliteTargetSettings,
+    TargetSettings,
+)
 from cdc.target.base import Capabilities, Owner, Target
 from cdc.target.delivery import LedgerReader
+from cdc.target.mariadb import MariaDbTarget
+from cdc.target.mariadb_database import open_database
+from cdc.target.mariadb_rows import MariaDbRows
 from cdc.target.operator import AuditLog, Operator
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
@@ -33,18 +42,20 @@ from cdc.target.sqlstate_target import Connect
 
 def open_target(settings: TargetSettings) -> Target:
     """The target of an entry in connections.yaml; it connects when it is opened."""
-    match settings:
-        case PostgresTargetSettings():
-            return PostgresTarget(_postgres(settings, "applier"), settings.session)
-        case SqliteTargetSettings():
-            return SqliteTarget(_sql(settings))
+    return _database(settings)
 
 
 def open_state(settings: TargetSettings) -> StateStore:
     """The database that keeps a REST target's state; it connects when it is opened."""
+    return _database(settings)
+
+
+def _database(settings: TargetSettings) -> PostgresTarget | MariaDbTarget | SqliteTarget:
     match settings:
         case PostgresTargetSettings():
             return PostgresTarget(_postgres(settings, "applier"), settings.session)
+        case MariaDbTargetSettings():
+            return MariaDbTarget(_sql(settings))
         case SqliteTargetSettings():
             return SqliteTarget(_sql(settings))
 
@@ -81,13 +92,17 @@ def open_audit_log(settings: TargetSettings) -> AuditLog:
     return SqlAuditLog(_sql(settings))
 
 
-def open_rows(settings: SqliteTargetSettings, table: TargetTable) -> TargetRows:
+def open_rows(settings: SqliteTargetSettings | MariaDbTargetSettings, table: TargetTable) -> TargetRows:
     """The rows of a target that is compared from outside, connected. Raises `Transient` or `Terminal`."""
+    if isinstance(settings, MariaDbTargetSettings):
+        return MariaDbRows(open_database(settings, settings.database), table)
     return SqliteRows(_sql(settings)(False), table)
 
 
-def _sql(settings: SqliteTargetSettings) -> Connect:
+def _sql(settings: SqliteTargetSettings | MariaDbTargetSettings) -> Connect:
     """Opens connections as sqlstate.py wants them."""
+    if isinstance(settings, MariaDbTargetSettings):
+        return lambda create: open_database(settings, settings.database)
     return lambda create: SqliteDatabase(settings.path, wait_s=settings.wait_s, durable=settings.durable, create=create)
 
 

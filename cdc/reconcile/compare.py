@@ -28,7 +28,7 @@ from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import CompareReport, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
-from cdc.settings import PostgresTargetSettings, Settings, SqliteTargetSettings
+from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
 
 PATIENCE = 3
 """A key whose source row keeps changing is given up after so many times `settle_s`."""
@@ -118,7 +118,7 @@ class _Target(Protocol):
 class _OtherTarget:
     """A target whose rows are read and compared here."""
 
-    def __init__(self, settings: SqliteTargetSettings) -> None:
+    def __init__(self, settings: SqliteTargetSettings | MariaDbTargetSettings) -> None:
         self._settings = settings
 
     def staging(self, table: TargetTable, keeps: bool) -> LocalStaging:

@@ -9,10 +9,12 @@
     postgres_*.py       ... types, statements, tables, state in schema `cdc`, parked records, errors, operations
     sqlstate*.py        state in tables `cdc_…` of any database with a DB-API driver: worker's and operator's side
     sqlround.py         ... and one round of a batch there
+    sqlstaged.py        ... and what targets share that write rounds through staging tables there
     sqlite*.py          SQLite
     delivery.py         what targets without transactions keep on record, in which order, and the ledger's contract
     rest.py             a REST API: guard and ledger in a state store beside it; postgres_ledger.py keeps them
     rest_*.py           ... requests of rows, values as JSON, sending, answers, pace, accounts
+    mariadb*.py         MariaDB and MySQL
 
 How to add a target:
 

@@ -14,18 +14,16 @@ until it goes on or ends; nobody can take it away. The file must be on a local f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-from cdc.model import Decision, Outcome, Position, TargetTable, Value, Write
-from cdc.target.base import Capabilities, Owner, SweepReport
+from cdc.model import TargetTable
+from cdc.target.base import Capabilities
 from cdc.target.sqlite_statements import compose, create_stage, table_name
 from cdc.target.sqlite_tables import prepare_table
 from cdc.target.sqlite_types import encode_row
-from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
-from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
+from cdc.target.sqlround import PreparedTable
+from cdc.target.sqlstaged import StagedTarget
 
 
-class SqliteTarget(SqlTarget):
+class SqliteTarget(StagedTarget):
     """A `Target`. `connect` opens a `SqliteDatabase`."""
 
     capabilities = Capabilities(
@@ -36,85 +34,15 @@ class SqliteTarget(SqlTarget):
         limits=("integers beyond 64 bits in INTEGER columns", "NaN in REAL columns"),
     )
 
-    def __init__(self, connect: Connect) -> None:
-        super().__init__(connect)
-        self._tables: dict[TargetTable, PreparedTable] = {}
-        self._stages = 0
-
-    def open(self, owner: Owner) -> None:
-        super().open(owner)
-        self._tables.clear()  # staging tables went with the connection
-
-    def prepare(self, table: TargetTable) -> None:
-        if table in self._tables:
-            return
+    def make(self, table: TargetTable, stage: str) -> PreparedTable:
         table_id, encoders = prepare_table(self.database, table)
-        self._stages += 1
-        stage = f"cdc_stage_{self._stages}"
-        statements = compose(table, table_id, stage, self.database.now)
-        prepared = PreparedTable(table, table_id, statements, encode_row(encoders))
+        prepared = PreparedTable(
+            table, table_id, compose(table, table_id, stage, self.database.now), encode_row(encoders)
+        )
         if prepared.staged:
-            # Here and not at the first write: a transaction that rolls back would take them along.
             for statement in create_stage(table, stage):
                 self.database.run(statement)
-        self._tables[table] = prepared
+        return prepared
 
-    def forget(self) -> None:
-        for prepared in self._tables.values():
-            if prepared.staged:
-                for statement in prepared.statements.drop:
-                    self.database.run(statement)
-        self._tables.clear()
-
-    def prepared(self, table: TargetTable) -> PreparedTable:
-        """What `prepare` made; a table must be prepared before a transaction writes to it."""
-        return self._tables[table]
-
-    def prepared_tables(self) -> list[PreparedTable]:
-        return [prepared for prepared in self._tables.values() if prepared.staged]
-
-    def transaction(self) -> SqliteTransaction:
-        return SqliteTransaction(self)
-
-
-class SqliteTransaction(SqlTransaction):
-    def __init__(self, target: SqliteTarget) -> None:
-        super().__init__(target)
-        self.target = target
-
-    def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
-        return Round(self.database, self.target.prepared(table), writes).run()
-
-    def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
-        prepared = self.target.prepared(table)
-        self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
-        return {number for (number,) in self.database.rows(prepared.statements.stale)}
-
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
-        prepared = self.target.prepared(table)
-        packed = position.pack()
-        raised = self.database.run(
-            "UPDATE cdc_target_table SET floor_position = ? WHERE id = ? AND floor_position <= ?",
-            (packed, prepared.id, packed),
-        )
-        if not raised:
-            return STALE
-        if self.database.has_table(table_name(table)):  # else only the floor: rows from before may be on their way
-            self._at(prepared.statements.truncate, position)
-        return Decision(Outcome.APPLIED)
-
-    def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
-        prepared = self.target.prepared(table)
-        statements = prepared.statements
-        self._stage_keys(prepared, [(key, position) for key in keep])
-        examples = self.database.rows(statements.sweep_examples, (position.pack(),))
-        self._at(statements.sweep_bury, position)
-        swept = self._at(statements.sweep, position)
-        return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
-
-    def _stage_keys(self, prepared: PreparedTable, keys: Iterable[tuple[tuple[Value, ...], Position]]) -> None:
-        Round(self.database, prepared, key_writes(keys)).stage()
-
-    def _at(self, statement: str, position: Position) -> int:
-        """A statement whose parameters are all the position; '' does nothing."""
-        return self.database.run(statement, (position.pack(),) * statement.count("?")) if statement else 0
+    def exists(self, table: TargetTable) -> bool:
+        return self.database.has_table(table_name(table))

@@ -73,15 +73,16 @@ class _Composer:
             stage=f"INSERT INTO {self.stage} VALUES ({marks(5 + len(self.names))})",
             stage_moves=f"INSERT INTO {self.moves} VALUES ({marks(4)})",
             drop=(f"DROP TABLE {self.stage}", f"DROP TABLE {self.moves}"),
-            mixed=f"DELETE FROM {self.stage} AS s WHERE s._base < s._position AND s._position >= {self.newest}"
-            f" AND s._base < {self.newest} RETURNING _n",
+            mixed=f"SELECT s._n FROM {self.stage} s WHERE s._base < s._position AND s._position >= {self.newest}"
+            f" AND s._base < {self.newest}",
+            remove=f"DELETE FROM {self.stage} WHERE _n = ?",
             lend=self.lend(),
             delete=self.delete(),
-            bury=self.bury(),
+            bury=(self.bury(),),
             settle_redelivered=f"UPDATE {self.stage} AS s SET _op = {PARTIAL} FROM {self.target} t"
             f" WHERE s._op = {BORROWING} AND {self.t_is_s} AND t.{self.p} = s._position",
             borrow=self.borrow(),
-            upsert=self.upsert(),
+            upsert=(self.upsert(),),
             partial=self.partial(),
             unbury=f"DELETE FROM {self.tombstones} WHERE ({self.key()}) IN (SELECT {self.key('s')} FROM {self.stage} s"
             f" CROSS JOIN {self.target} t ON {self.t_is_s} CROSS JOIN {self.tombstones} d ON {self.d_is_s}"

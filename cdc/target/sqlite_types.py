@@ -128,7 +128,7 @@ def encode_row(encoders: Sequence[Encode | None]) -> Callable[[Sequence[Value]],
 def _encoder(column: ColumnType, storage: str) -> Encode | None:
     kind = column.kind
     if storage == "TEXT":
-        return _as_text(column)
+        return as_text(column)
     if storage == "ANY":
         return _natural(column)
     if storage in ("INTEGER", "NUMERIC") and kind in (Kind.BOOLEAN, Kind.INTEGER):
@@ -138,7 +138,7 @@ def _encoder(column: ColumnType, storage: str) -> Encode | None:
     if storage == "REAL":
         return {Kind.FLOAT32: _real, Kind.FLOAT64: _real, Kind.INTEGER: _small}.get(kind)
     if storage == "NUMERIC" and kind in _NEVER_NUMERIC:
-        return _as_text(column)
+        return as_text(column)
     return _itself if storage == "BLOB" and kind is Kind.BYTES else None
 
 
@@ -150,10 +150,11 @@ def _natural(column: ColumnType) -> Encode:
         return _itself  # beyond 64 bits the driver refuses it
     if column.kind in (Kind.FLOAT32, Kind.FLOAT64):
         return lambda value: "NaN" if isnan(value) else value
-    return _itself if column.kind is Kind.BYTES else _as_text(column)
+    return _itself if column.kind is Kind.BYTES else as_text(column)
 
 
-def _as_text(column: ColumnType) -> Encode:
+def as_text(column: ColumnType) -> Encode:
+    """The function that makes a text of a canonical value: the same for snapshots and streams."""
     if column.kind is Kind.ARRAY:
         return _array(column)
     if column.native == "hstore":
@@ -253,7 +254,7 @@ def _array(column: ColumnType) -> Encode:
     if element is not None and element.kind is Kind.BYTES:
         item = lambda value: "\\x" + value.hex()  # noqa: E731
     elif element is not None and element.kind not in (Kind.BOOLEAN, Kind.INTEGER):
-        item = _finite_number if element.kind in (Kind.FLOAT32, Kind.FLOAT64) else _as_text(element)
+        item = _finite_number if element.kind in (Kind.FLOAT32, Kind.FLOAT64) else as_text(element)
 
     def convert(value: list[Any]) -> str:
         items = [None if each is None else item(each) for each in value]

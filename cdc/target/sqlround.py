@@ -49,19 +49,21 @@ _MISSING = {
 
 @dataclass(frozen=True)
 class Statements:
-    """All statements for one table. In those of truncate and sweep every parameter is the packed position."""
+    """All statements for one table. In those of truncate and sweep every parameter is the packed position. Of several
+    the later ones do what the earlier ones left; each answers how many rows it did."""
 
     clear: tuple[str, ...]  # empty the staging tables
     stage: str
     stage_moves: str
     drop: tuple[str, ...]
-    mixed: str  # answers `_n` of merged chains of which only a part passes the guard, and takes them out of the round
+    mixed: str  # answers `_n` of merged chains of which only a part passes the guard
+    remove: str  # takes the row with this `_n`, its only parameter, out of the round
     lend: str  # keep the rows of staged deletes that are halves of key changes
     delete: str
-    bury: str  # tombstones of the staged deletes that pass the guard and left no row behind
+    bury: tuple[str, ...]  # tombstones of the staged deletes that pass the guard and left no row behind
     settle_redelivered: str  # creates of key changes that are there already: PARTIAL
     borrow: str  # creates of key changes get what they lack from what was lent: FULL
-    upsert: str
+    upsert: tuple[str, ...]
     partial: str
     unbury: str
     forget_lent: str
@@ -111,9 +113,10 @@ class Round:
         self.stage()
         mixed = 0
         if self.merged:
-            for (number,) in self.database.rows(self.statements.mixed):
-                self.decisions[number] = _MIXED
-                mixed += 1
+            found = self.database.rows(self.statements.mixed)
+            self.database.run_many(self.statements.remove, found)
+            self.decisions.update(dict.fromkeys((number for (number,) in found), _MIXED))
+            mixed = len(found)
         applied = self._deletes() + self._upserts()
         if applied < len(self.writes) - mixed or not self.database.counts_upserts:
             for number, op, stale in self.database.rows(self.statements.unapplied):
@@ -156,7 +159,7 @@ class Round:
 
     def _staged(self) -> Iterator[tuple[Any, ...]]:
         """The staged rows; what the other statements must know is noted on the way."""
-        all_present, encode, partials = self._all_present, self.prepared.encode, self.prepared.table.partials
+        all_present, partials = self._all_present, self.prepared.table.partials
         last: Position | None = None
         position = b""  # rows of a snapshot or of one page share their position
         for number, write in enumerate(self.writes):
@@ -176,12 +179,20 @@ class Round:
                 base, self.merged = write.base.pack(), True
             if partials and (row.moved_from is not None or row.moved_to is not None):
                 self._note_move(number, row)
-            try:
-                yield (number, op, position, base, mask, *encode(values))
-            except Poison as poison:
-                raise PoisonRow(
-                    poison.what, reason=poison.reason, index=number, where=row.record.where, hint=poison.hint
-                ) from poison
+            yield (number, op, position, base, mask, *self.encoded(number, values))
+
+    def encoded(self, number: int, values: Sequence[Value]) -> Sequence[Any]:
+        """The columns of a write as the driver takes them."""
+        try:
+            return self.prepared.encode(values)
+        except Poison as poison:
+            raise PoisonRow(
+                poison.what,
+                reason=poison.reason,
+                index=number,
+                where=self.writes[number].row.record.where,
+                hint=poison.hint,
+            ) from poison
 
     def _note_move(self, number: int, row: MappedRow) -> None:
         """Every value of a table without partial images comes with the change: there nothing is lent or borrowed."""
@@ -208,7 +219,7 @@ class Round:
                     self.decisions.setdefault(number, _IGNORED)
             return self.numbers[DELETE]
         deleted = self.database.run(self.statements.delete)
-        buried = self.database.run(self.statements.bury)
+        buried = self._until(self.numbers[DELETE], self.statements.bury)
         return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
 
     def _upserts(self) -> int:
@@ -218,7 +229,7 @@ class Round:
             run(self.statements.borrow)
         applied = 0
         if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += run(self.statements.upsert)
+            applied += self.upsert(self.numbers[FULL] + self.numbers[BORROWING])
         if self.numbers[PARTIAL] or self.numbers[BORROWING]:
             applied += run(self.statements.partial)
         if len(self.writes) > self.numbers[DELETE]:
@@ -226,6 +237,19 @@ class Round:
         if self.moves:
             run(self.statements.forget_lent)
         return applied
+
+    def upsert(self, rows: int) -> int:
+        """Write the full images, at most that many rows; how many were written."""
+        return self._until(rows, self.statements.upsert)
+
+    def _until(self, rows: int, statements: Iterable[str]) -> int:
+        """Run statements until all rows are done; how many were."""
+        done = 0
+        for statement in statements:
+            if done >= rows:
+                break
+            done += self.database.run(statement)
+        return done
 
 
 def key_writes(keys: Iterable[tuple[tuple[Value, ...], Position]]) -> list[Write]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from cdc.engine.apply import Applier, Batch, TableBatch
@@ -149,7 +150,7 @@ def test_a_change_of_policy_keeps_what_is_there(bench: Bench) -> None:
     """A pipeline that becomes soft: the column comes, rows that were there are not deleted."""
     differs(bench, "tables of somebody else")
     tape, hard = tapes.Tape(), bench.table()
-    soft = tapes.table(hard.name, DeletePolicy.SOFT)
+    soft = msgspec.structs.replace(hard, on_delete=DeletePolicy.SOFT, soft_delete="is_deleted")
     owner = Owner(hard.name, "target")
     target = bench.target()
     with closing(target):

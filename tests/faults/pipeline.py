@@ -191,6 +191,11 @@ class Pipeline:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    @property
+    def schema(self) -> str:
+        """The target's schema, as the mapping writes it."""
+        return "hub"
+
     def state_exists(self) -> bool:
         return self.rows("SELECT to_regclass('cdc.worker')") != [(None,)]
 
@@ -312,7 +317,9 @@ def new_pipeline(
 def write_mapping(pipeline: Pipeline, rows: int, options: Sequence[str]) -> None:
     """Every table as it is."""
     source = pipeline.source
-    mappings = "".join(f"  - {{from: {source.namespace}.{table}, to: hub.{table}}}\n" for table in pipeline.tables)
+    mappings = "".join(
+        f"  - {{from: {source.namespace}.{table}, to: {pipeline.schema}.{table}}}\n" for table in pipeline.tables
+    )
     pipeline.mapping_file.write_text(
         f"pipeline: {pipeline.name}\nsource: {source.name}\ntarget: hub\nbatch: {{rows: {rows}}}\n"
         + "".join(f"{option}\n" for option in options)

@@ -115,7 +115,14 @@ def control_world(stack: Stack, folder: Path, *, customers: int) -> Iterator[Con
     name = uuid.uuid4().hex[:8]
     settings = _write(stack, folder, name)
     world = ControlWorld(stack, folder, name, settings)
-    prepare(settings, crm=f"crm_{name}", billing=f"billing_{name}", hub=f"hub_{name}", customers=customers)
+    prepare(
+        settings,
+        crm=f"crm_{name}",
+        billing=f"billing_{name}",
+        hub=f"hub_{name}",
+        reports=f"reports_{name}",
+        customers=customers,
+    )
     try:
         yield world
     finally:
@@ -124,7 +131,7 @@ def control_world(stack: Stack, folder: Path, *, customers: int) -> Iterator[Con
 
 def _write(stack: Stack, folder: Path, name: str) -> Settings:
     text = (SHIPPED / "connections.yaml").read_text(encoding="utf-8")
-    for word in ("crm", "billing", "hub"):
+    for word in ("crm", "billing", "hub", "reports"):
         text = text.replace(f"database: {word}\n", f"database: {word}_{name}\n")
         text = text.replace(f"\n  {word}:\n", f"\n  {word}_{name}:\n")
     text = text.replace("target: hub ", f"target: hub_{name} ").replace("/crm.db", f"/crm_{name}.db")
@@ -156,8 +163,10 @@ def _remove(world: ControlWorld) -> None:
         for role in ("cdc_capture", "cdc_apply"):
             admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(f"{role}_{world.name}")))
     with world.admin_maria() as connection, connection.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE {world.maria.database}")
-        cursor.execute(f"DROP USER {world.maria.user}@'%'")
+        for database in (world.maria.database, f"reports_{world.name}"):
+            cursor.execute(f"DROP DATABASE {database}")
+        for user in ("cdc_capture", "cdc_apply"):
+            cursor.execute(f"DROP USER {user}_{world.name}@'%'")
     admin_client = KafkaAdminClient(bootstrap_servers=world.stack.endpoints.kafka)
     try:
         admin_client.delete_topics([topic for topic in admin_client.list_topics() if world.name in topic])

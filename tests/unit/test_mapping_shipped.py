@@ -40,7 +40,7 @@ def run(*words: str) -> int:
 
 def test_the_demo_mappings_load() -> None:
     assert [(pipeline.name, len(pipeline.tables)) for pipeline in load_all(FOLDER)] == [
-        *(("billing", 4), ("crm", 5), ("partner", 2), ("takeaway", 4)),
+        *(("billing", 4), ("crm", 5), ("partner", 2), ("reporting", 4), ("takeaway", 4)),
     ]
 
 

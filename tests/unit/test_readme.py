@@ -16,6 +16,7 @@ LINKS = sorted(set(re.findall(r"\]\(([^)#:]+)\)", README)))
 
 MINIMAL = {
     "postgresql": "{kind: postgresql, host: h, port: 1, database: d, user: u}",
+    "mariadb": "{kind: mariadb, host: h, port: 1, database: d, user: u}",
     "sqlite": "{kind: sqlite, path: p.db}",
     "rest": "{kind: rest, url: 'https://h/'}",
 }

@@ -1,4 +1,4 @@
-"""The operator's commands on a pipeline whose target is a SQLite file, which also keeps the audit trail."""
+"""The operator's commands on pipelines whose target is a SQLite file or MariaDB, which also keep the audit trail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from cdc.cli.status import status
 from cdc.cli.sweep import sweep
 from cdc.stack import Stack
 from tests.faults import checks
-from tests.faults.pipeline import unique
+from tests.faults.mariadb_target import new_mariadb_pipeline
+from tests.faults.pipeline import Pipeline, unique
 from tests.faults.source import REFUSED, Source, captured_source
 from tests.faults.sqlite import SqlitePipeline, new_sqlite_pipeline
 from tests.fix_stack import new_postgres_database
@@ -44,26 +45,34 @@ def source(stack: Stack, tmp_path: Path) -> Iterator[Source]:
 
 
 @pytest.fixture
-def pipeline(source: Source) -> Iterator[SqlitePipeline]:
+def sqlite(source: Source) -> Iterator[SqlitePipeline]:
     with new_sqlite_pipeline(source, unique("q")) as made:
         yield made
 
 
+@pytest.fixture(params=[new_sqlite_pipeline, new_mariadb_pipeline], ids=["sqlite", "mariadb"])
+def pipeline(request: pytest.FixtureRequest, source: Source) -> Iterator[Pipeline]:
+    with request.param(source, unique("q")) as made:
+        yield made
+
+
 @pytest.fixture
-def cdc(pipeline: SqlitePipeline, capsys: pytest.CaptureFixture[str]) -> Operator:
+def cdc(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Operator:
     return Operator(pipeline, capsys)
 
 
-def test_looking_makes_no_file(pipeline: SqlitePipeline, cdc: Operator) -> None:
-    pipeline.file.unlink()
+def test_looking_makes_no_file(sqlite: SqlitePipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    cdc = Operator(sqlite, capsys)
+    sqlite.file.unlink()
     code, found = cdc(status)
     assert (code, found["pipelines"][0]["state"]) == (1, "never run")
     assert cdc(list_)[1] == []
     assert cdc(show_epochs)[0] == 0
-    assert not pipeline.file.exists()
+    assert not sqlite.file.exists()
 
 
-def test_a_life_of_a_pipeline(source: Source, pipeline: SqlitePipeline, cdc: Operator, tmp_path: Path) -> None:
+def test_a_life_of_a_pipeline(source: Source, pipeline: Pipeline, cdc: Operator, tmp_path: Path) -> None:
+    items, lines = (f"{pipeline.schema}.{table}" for table in ("items", "lines"))
     assert cdc(status)[1]["pipelines"][0]["state"] == "never run"
     assert not pipeline.state_exists()
     with running(pipeline):
@@ -85,7 +94,7 @@ def test_a_life_of_a_pipeline(source: Source, pipeline: SqlitePipeline, cdc: Ope
         numbers = cdc(discard, first["id"], second["id"], execute=True, reason="mended at the source")[1]["numbers"]
         assert numbers == {"discarded": 2}
         eventually(lambda: len(cdc(list_)[1]) == 1, 20, "what waited behind them went through")
-        assert pipeline.rows("SELECT name FROM hub_items WHERE id = ?", BAD) == [("mended",)]
+        assert pipeline.texts("items")[str(BAD),][1] == "mended"
         checks.counted(pipeline)
 
         # rewind, while the worker runs, and its undo
@@ -105,9 +114,9 @@ def test_a_life_of_a_pipeline(source: Source, pipeline: SqlitePipeline, cdc: Ope
     with running(pipeline):
         code, found = cdc(compare, settle=0.5)
         assert (code, {each["target_table"]: each["surplus"] for each in found["tables"]}) == (
-            *(1, {"hub.items": 10, "hub.lines": 20}),
+            *(1, {items: 10, lines: 20}),
         )
-        for table in ("hub.items", "hub.lines"):
+        for table in (items, lines):
             assert cdc(sweep, pipeline.name, table)[1]["rows"] in (10, 20)
             assert cdc(sweep, pipeline.name, table, execute=True, reason="slot was lost")[1]["executed"]
         code, found = cdc(compare, settle=0.5)

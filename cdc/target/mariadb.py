@@ -1,0 +1,170 @@
+"""MariaDB and MySQL as a target: LOAD DATA LOCAL from memory into a staging table, a few guarded statements a round.
+
+    mariadb_database.py    the connection, its transactions and loads
+    mariadb_errors.py      the server's errors as ours
+    mariadb_types.py       how each kind of value is stored
+    mariadb_tables.py      creates and checks tables
+    mariadb_statements.py  the SQL that writes, and what it was measured against
+
+What differs from PostgreSQL: a schema is a database; the state's tables `cdc_…` stand in the database that the entry of
+connections.yaml names. The server needs local_infile=ON and binlog_format ROW or MIXED. Tests run on MariaDB 11.4;
+the SQL keeps to what MySQL 8 has too, except the audit trail's INSERT … RETURNING, but was never run there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, cast
+
+from cdc.errors import Transient
+from cdc.model import UNAVAILABLE, Decision, DeletePolicy, TargetTable, Write
+from cdc.target.base import Capabilities, PoisonRow
+from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
+from cdc.target.mariadb_statements import MariaDbStatements, compose
+from cdc.target.mariadb_tables import create_stage, prepare_table
+from cdc.target.mariadb_types import as_row, encode_line, escape, line_builder, raw
+from cdc.target.sqlround import PreparedTable, Round
+from cdc.target.sqlstaged import StagedTarget
+
+PORTION = 500
+"""Rows made and sent at once: the server takes in one portion while the next is made."""
+_PACKET = 1 << 18
+"""Bytes of a packet of a load: below every server's max_allowed_packet."""
+
+
+class MariaDbTable(PreparedTable):
+    """A prepared table. `loading`: it was empty, and no row has met another of its key since."""
+
+    statements: MariaDbStatements
+    key_index = ""
+    loading = False
+
+
+class MariaDbTarget(StagedTarget):
+    """A `Target`. `connect` opens a `MariaDbDatabase`."""
+
+    capabilities = Capabilities(
+        transactions=True,
+        creates_tables=True,
+        upsert="LOAD DATA into a temporary table, then guarded UPDATE … JOIN and INSERT of the missing",
+        limits=(
+            "NaN and infinities",
+            "decimals beyond 65 digits, 30 of them behind the point",
+            "years before 1 and after 9999",
+            "keys beyond 3,072 bytes",
+        ),
+    )
+
+    @property
+    def server(self) -> MariaDbDatabase:
+        return cast(MariaDbDatabase, self.database)
+
+    def make(self, table: TargetTable, stage: str) -> MariaDbTable:
+        found = prepare_table(self.server, table)
+        statements = compose(self.server, table, found.id, stage)
+        made = MariaDbTable(table, found.id, statements, as_row(line_builder(table.columns, found.literals)))
+        if made.staged:
+            for statement in create_stage(self.server, stage, found.columns):
+                self.server.run(statement)
+            made.key_index = found.key_index
+            # Straight into the table only where nothing must be converted on the way.
+            plain = all(stored.charset in (None, "utf8mb4") for stored in found.columns)
+            made.loading = plain and not self.server.rows(statements.any_row)
+        return made
+
+    def round(self, prepared: PreparedTable, writes: Sequence[Write]) -> MariaDbRound:
+        return MariaDbRound(self.server, cast(MariaDbTable, prepared), writes)
+
+    def exists(self, table: TargetTable) -> bool:
+        return self.server.has_table_in(table.namespace, table.name)
+
+    def alone(self, prepared: PreparedTable) -> None:
+        self.server.rows(cast(MariaDbTable, prepared).statements.alone)
+
+
+class MariaDbRound(Round):
+    """A round that arrives by LOAD DATA; into a table that was empty, without any staging."""
+
+    database: MariaDbDatabase
+    prepared: MariaDbTable
+    statements: MariaDbStatements
+
+    def run(self) -> dict[int, Decision]:
+        return {} if self.prepared.loading and self._load() else super().run()
+
+    def lock_out_truncates(self) -> None:
+        self.database.rows(self.statements.share)
+
+    def fill(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        lines = _staged_lines(rows) if statement == self.statements.stage else map(_line, rows)
+        self.database.load(statement, _packets(lines))
+
+    def upsert(self, rows: int) -> int:
+        """A key that is not there when the first statement looks, and is when the second one inserts, is somebody
+        else's new row; unless two rows of the round are one row here."""
+        try:
+            return super().upsert(rows)
+        except PoisonRow as poison:
+            if not is_duplicate_key(poison, self.prepared.key_index) or self.database.rows(self.statements.doubles):
+                raise
+            raise Transient("another worker wrote a row of the same key meanwhile", hint="it is retried") from poison
+
+    def _load(self) -> bool:
+        """Full images of rows that were never there need no guard: load them straight into the table.
+
+        False, and nothing written, when there is anything else in the round, when the table has seen deletes, or when
+        one of the rows is there already (then nor is this tried again).
+        """
+        if not self._only_full_images():
+            return False
+        self.lock_out_truncates()
+        if self.database.rows(self.statements.never_deleted) != [(1,)]:
+            return False
+        try:
+            with self.database.savepoint():
+                self.database.load(self.statements.load, _packets(self._plain_lines()))
+        except PoisonRow as poison:
+            if not is_duplicate_key(poison, self.prepared.key_index):
+                raise
+            self.prepared.loading = False
+            return False
+        return True
+
+    def _only_full_images(self) -> bool:
+        for write in self.writes:
+            row = write.row
+            if row.values is None or row.moved_from is not None or UNAVAILABLE in row.values:
+                return False
+        return True
+
+    def _plain_lines(self) -> Iterable[str]:
+        alive = "\t0" if self.prepared.table.on_delete is DeletePolicy.SOFT else ""
+        for number, write in enumerate(self.writes):
+            assert write.row.values is not None
+            yield f"{self.encoded(number, write.row.values)[0]}\t{_packed(write.row.position.pack())}{alive}\n"
+
+
+def _staged_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    for number, op, position, base, mask, text in rows:
+        at = _packed(position)
+        yield f"{number}\t{op}\t{at}\t{at if base is position else _packed(base)}\t{mask}\t{text}\n"
+
+
+def _line(row: Sequence[Any]) -> str:
+    """Of a staged move: its place is bytes, all else is a number or needs no escapes."""
+    return "\t".join([_packed(field) if isinstance(field, bytes) else str(field) for field in row]) + "\n"
+
+
+@lru_cache(maxsize=8)
+def _packed(position: bytes) -> str:
+    """Rows of one page share their position, and a row's base mostly is its position."""
+    return escape(raw(position))
+
+
+def _packets(lines: Iterable[str]) -> Iterator[bytes]:
+    lines = iter(lines)
+    while portion := encode_line("".join(islice(lines, PORTION))):
+        for start in range(0, len(portion), _PACKET):
+            yield portion[start : start + _PACKET]

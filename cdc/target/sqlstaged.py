@@ -1,0 +1,103 @@
+"""What targets share that write rounds through staging tables in a database of sqlstate.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cdc.model import Decision, Outcome, Position, TargetTable, Value, Write
+from cdc.target.base import Owner, SweepReport
+from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
+from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
+
+
+class StagedTarget(SqlTarget):
+    """Base of a `Target`. A subclass brings `capabilities`, `make`, `round`, `exists`, and may bring `alone`."""
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__(connect)
+        self._tables: dict[TargetTable, PreparedTable] = {}
+        self._stages = 0
+
+    def make(self, table: TargetTable, stage: str) -> PreparedTable:
+        """Create or complete the table, and its staging tables under the name `stage` when it has columns."""
+        raise NotImplementedError
+
+    def round(self, prepared: PreparedTable, writes: Sequence[Write]) -> Round:
+        return Round(self.database, prepared, writes)
+
+    def exists(self, table: TargetTable) -> bool:
+        """Whether the table is there."""
+        raise NotImplementedError
+
+    def alone(self, prepared: PreparedTable) -> None:
+        """No other writer of the table until the end of the transaction."""
+
+    def open(self, owner: Owner) -> None:
+        super().open(owner)
+        self._tables.clear()  # staging tables went with the connection
+
+    def prepare(self, table: TargetTable) -> None:
+        if table not in self._tables:
+            self._stages += 1
+            # Here and not at the first write: a transaction that rolls back would take the staging tables along.
+            self._tables[table] = self.make(table, f"cdc_stage_{self._stages}")
+
+    def forget(self) -> None:
+        for prepared in self.prepared_tables():
+            for statement in prepared.statements.drop:
+                self.database.run(statement)
+        self._tables.clear()
+
+    def prepared(self, table: TargetTable) -> PreparedTable:
+        """What `prepare` made; a table must be prepared before a transaction writes to it."""
+        return self._tables[table]
+
+    def prepared_tables(self) -> list[PreparedTable]:
+        return [prepared for prepared in self._tables.values() if prepared.staged]
+
+    def transaction(self) -> StagedTransaction:
+        return StagedTransaction(self)
+
+
+class StagedTransaction(SqlTransaction):
+    def __init__(self, target: StagedTarget) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
+        return self.target.round(self.target.prepared(table), writes).run()
+
+    def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
+        prepared = self.target.prepared(table)
+        self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
+        return {number for (number,) in self.database.rows(prepared.statements.stale)}
+
+    def truncate(self, table: TargetTable, position: Position) -> Decision:
+        prepared = self.target.prepared(table)
+        packed = position.pack()
+        raised = self.database.run(
+            "UPDATE cdc_target_table SET floor_position = ? WHERE id = ? AND floor_position <= ?",
+            (packed, prepared.id, packed),
+        )
+        if not raised:
+            return STALE
+        if self.target.exists(table):  # else only the floor: rows from before may be on their way
+            self._at(prepared.statements.truncate, position)
+        return Decision(Outcome.APPLIED)
+
+    def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
+        prepared = self.target.prepared(table)
+        statements = prepared.statements
+        self.target.alone(prepared)
+        self._stage_keys(prepared, [(key, position) for key in keep])
+        examples = self.database.rows(statements.sweep_examples, (position.pack(),))
+        self._at(statements.sweep_bury, position)
+        swept = self._at(statements.sweep, position)
+        return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
+
+    def _stage_keys(self, prepared: PreparedTable, keys: Iterable[tuple[tuple[Value, ...], Position]]) -> None:
+        self.target.round(prepared, key_writes(keys)).stage()
+
+    def _at(self, statement: str, position: Position) -> int:
+        """A statement whose parameters are all the position; '' does nothing."""
+        return self.database.run(statement, (position.pack(),) * statement.count("?")) if statement else 0

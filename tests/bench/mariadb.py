@@ -1,0 +1,194 @@
+"""`python -m tests.bench.mariadb`: the MariaDB target's write path beside the best that its server does in bulk.
+
+Both get the same rows, ready: the target as mapped rows (encoding them is its work), the native statements as the
+bytes that LOAD DATA reads. Batches of 5,000 rows, one COMMIT each, rounds that take turns, the best of each counts.
+Its own stack with MariaDB alone, which does not wait for its disk. The last line is JSON; `ratio_…` is the target's
+rows/s divided by those of the fastest native statement:
+
+    empty      LOAD DATA straight into the table
+    existing   LOAD DATA into a staging table, then a guarded INSERT … ON DUPLICATE KEY UPDATE, or a guarded UPDATE …
+               JOIN alone (which takes no new rows)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from cyclopts import App
+
+from cdc.model import ColumnType, Kind, MappedRow, Position, RawRecord, RowOp, TargetColumn, TargetTable, Value, Write
+from cdc.settings import MariaDbTargetSettings, Secret
+from cdc.stack import Server, Stack
+from cdc.target.base import Owner
+from cdc.target.mariadb import MariaDbTarget
+from cdc.target.mariadb_database import MariaDbDatabase, open_database
+
+BATCH = 5000
+ROUNDS = 3
+_PACKET = 1 << 18
+_FORMAT = r"CHARACTER SET binary FIELDS TERMINATED BY '\t' ESCAPED BY '\\'"
+_RECORD = RawRecord("topic", 0, 0, None, None)
+_TEXT, _SHORT = ColumnType(Kind.TEXT, "text"), ColumnType(Kind.TEXT, "varchar", 100)
+_COLUMNS = {
+    "id": ColumnType(Kind.INTEGER, "int8"),
+    "name": _SHORT,
+    "email": _SHORT,
+    "notes": _TEXT,
+    "profile": ColumnType(Kind.JSON, "json"),
+    "a": ColumnType(Kind.INTEGER, "int4"),
+    "b": ColumnType(Kind.INTEGER, "int4"),
+    "amount": ColumnType(Kind.DECIMAL, "numeric", 12, 2),
+    "born": ColumnType(Kind.DATE, "date"),
+    "created": ColumnType(Kind.TIMESTAMP, "timestamp", 6),
+    "updated": ColumnType(Kind.TIMESTAMPTZ, "timestamptz", 6),
+    "active": ColumnType(Kind.BOOLEAN, "bool"),
+    "state": ColumnType(Kind.TEXT, "varchar", 20),
+    "score": ColumnType(Kind.FLOAT64, "float8"),
+}
+_versions = itertools.count(1)
+app = App(help="The MariaDB target beside its own server's bulk statements.")
+
+
+def _values(key: int, version: int) -> tuple[Value, ...]:
+    return (
+        *(
+            key,
+            f"Name {key} {version}",
+            f"u{key}@example.org",
+            "some notes " + "x" * 60,
+            f'{{"a": {key}}}',
+            key,
+            version,
+        ),
+        *("12.50", 20455, 1767323045123456, "2026-01-02T03:04:05.123456Z", True, "active", 1.5),
+    )
+
+
+def _line(values: Sequence[Value]) -> bytes:
+    id_, name, email, notes, profile, a, b, amount, *_, state, score = values
+    times = "2026-01-02\t2026-01-02 03:04:05.123456\t2026-01-02 03:04:05.123456\t1"
+    return f"{id_}\t{name}\t{email}\t{notes}\t{profile}\t{a}\t{b}\t{amount}\t{times}\t{state}\t{score}\t{b}\n".encode()
+
+
+class Bench:
+    def __init__(self, server: Server, rows: int) -> None:
+        self.rows = rows
+        settings = MariaDbTargetSettings(
+            name="target",
+            kind="mariadb",
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=Secret.of(server.password),
+            database="bench",
+        )
+        with closing(open_database(settings, "mysql")) as admin:
+            admin.run("CREATE OR REPLACE DATABASE bench")
+        self.connect: Callable[[bool], MariaDbDatabase] = lambda create: open_database(settings, "bench")
+        columns = tuple(TargetColumn(name, type_, nullable=name != "id") for name, type_ in _COLUMNS.items())
+        self.table = TargetTable("bench/people", "bench", "people", columns, ("id",))
+        target = MariaDbTarget(self.connect)
+        target.open(Owner("bench", "setup"))
+        with closing(target):
+            target.prepare(self.table)
+        self.database = self.connect(True)
+        self.run("CREATE TABLE by_hand LIKE people", "ALTER TABLE by_hand DROP _cdc_position, ADD position bigint")
+
+    def run(self, *statements: str) -> None:
+        for statement in statements:
+            self.database.run(statement)
+
+    def target(self) -> float:
+        """The target's transactions; the rows are mapped before the clock starts."""
+        version = next(_versions)
+        batches = [
+            [
+                Write(MappedRow(RowOp.UPSERT, (key,), _values(key, version), position, _RECORD), position)
+                for key in keys
+                for position in (Position(1, version, key),)
+            ]
+            for keys in self._batches()
+        ]
+        target = MariaDbTarget(self.connect)
+        target.open(Owner("bench", "target"))
+        with closing(target):
+            target.prepare(self.table)
+            began = time.monotonic()
+            for batch in batches:
+                with target.begin() as transaction:
+                    assert transaction.write(self.table, batch) == {}
+            return self.rows / (time.monotonic() - began)
+
+    def by_hand(self, *statements: str) -> float:
+        """A LOAD DATA a batch, into the staging table if statements follow."""
+        version = next(_versions)
+        batches = [b"".join(_line(_values(key, version)) for key in keys) for keys in self._batches()]
+        packets = [[batch[at : at + _PACKET] for at in range(0, len(batch), _PACKET)] for batch in batches]
+        table = "stage" if statements else "by_hand"
+        if statements:
+            self.run("DROP TEMPORARY TABLE IF EXISTS stage", "CREATE TEMPORARY TABLE stage ENGINE=Aria TRANSACTIONAL=0"
+                     " AS SELECT * FROM by_hand LIMIT 0")  # fmt: skip
+        began = time.monotonic()
+        for batch in packets:
+            with self.database.transaction():
+                if statements:
+                    self.run("DELETE FROM stage")
+                self.database.load(f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {table} {_FORMAT}", batch)
+                self.run(*statements)
+        return self.rows / (time.monotonic() - began)
+
+    def _batches(self) -> Iterator[range]:
+        return (range(first, min(first + BATCH, self.rows)) for first in range(0, self.rows, BATCH))
+
+    def measure(self) -> dict[str, float]:
+        others = [name for name in (*_COLUMNS, "position") if name != "id"]
+        guarded = ", ".join(f"{name} = IF(VALUES(position) >= t.position, VALUES({name}), t.{name})" for name in others)
+        upsert = f"INSERT INTO by_hand SELECT * FROM stage s ON DUPLICATE KEY UPDATE {guarded}".replace(
+            " t.", " by_hand."
+        )
+        update = (
+            "UPDATE stage s STRAIGHT_JOIN by_hand t ON t.id = s.id SET "
+            + ", ".join(f"t.{name} = s.{name}" for name in others)
+            + " WHERE t.position <= s.position"
+        )
+        best: dict[str, float] = {}
+        for _ in range(ROUNDS):
+            self.run("TRUNCATE people", "TRUNCATE by_hand")
+            for name, contender in {
+                "target_empty": self.target,
+                "load_empty": self.by_hand,
+                "target_existing": self.target,
+                "upsert_existing": lambda: self.by_hand(upsert),
+                "update_existing": lambda: self.by_hand(update),
+            }.items():
+                best[name] = max(best.get(name, 0.0), contender())
+        native = max(best["upsert_existing"], best["update_existing"])
+        return {
+            **{name: round(figure) for name, figure in best.items()},
+            "ratio_empty": round(best["target_empty"] / best["load_empty"], 2),
+            "ratio_existing": round(best["target_existing"] / native, 2),
+        }
+
+
+@app.default
+def main(*, rows: int = 100_000) -> int:
+    """Measure and print. rows: of the table."""
+    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
+        stack = Stack(Path(folder) / "home")
+        try:
+            bench = Bench(stack.up(["mariadb"], fast=True).mariadb, rows)
+            print(json.dumps({"rows": rows, "rows_per_s": bench.measure()}))  # noqa: T201
+        finally:
+            stack.reset(execute=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(app())
