@@ -77,7 +77,7 @@ def test_the_schema_knows_every_key() -> None:
 
 def test_lint_of_good_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lint", str(FOLDER)) == 0
-    assert "4 files checked" in capsys.readouterr().out
+    assert "5 files checked" in capsys.readouterr().out
     assert run("lint", str(FOLDER / "crm.yaml"), "-o", "json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
