@@ -93,7 +93,7 @@ def _plain(value: Any) -> str:
 def _shown(stored: Stored) -> str:
     name = quote(stored.name)
     if stored.type == "float":
-        return f"{name} + 0e0"  # the server writes six digits of a float, and all of a double
+        return f"{name} * 1e0"  # the server writes six digits of a float, and all of a double; -0 stays -0
     return f"CAST({name} AS char)" if stored.type in _TIMES else name
 
 
