@@ -55,7 +55,9 @@ def test_killed_while_catching_up(source: Source, pipelines: Maker) -> None:
         pipeline.start(at(point, 3))
     all_die(list(dying.values()))
     # Committed batches stay: the ones before the point, and after COMMIT also the one that was under way.
-    assert {point for point, pipeline in dying.items() if sum(pipeline.watermarks().values()) == 0} <= {"polled"}
+    # Reading is ahead of writing: a worker may read its third batch before its first one is in.
+    nothing = {point for point, pipeline in dying.items() if sum(pipeline.watermarks().values()) == 0}
+    assert nothing <= {"polled", "decoded", "mapped"}
     all_heal(source, list(dying.values()))
 
 

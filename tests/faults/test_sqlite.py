@@ -44,7 +44,9 @@ def test_killed_while_catching_up(source: Source, pipelines: Callable[..., Sqlit
     for point, pipeline in dying.items():
         pipeline.start(at(point, 3))
     all_die(list(dying.values()))
-    assert {point for point, pipeline in dying.items() if sum(pipeline.watermarks().values()) == 0} <= {"polled"}
+    # Reading is ahead of writing: a worker may read its third batch before its first one is in.
+    nothing = {point for point, pipeline in dying.items() if sum(pipeline.watermarks().values()) == 0}
+    assert nothing <= {"polled", "decoded", "mapped"}
     all_heal(source, list(dying.values()))
     compared(dying["pre_commit"])
 
