@@ -227,13 +227,13 @@ class Worker:
             # Not for ever: whoever waits for a target that is away still says so.
             self._collect(POLL_SECONDS if self._ready is not None and self._intake.full else 0.0)
         if self._ready is None and (self._intake.full or not (self._writer.busy or self._intake.empty)):
-            with self._meter.stage("mapping"):
-                self._make_ready()
+            self._make_ready()
         if self._ready is not None and not self._writer.busy:
             self._submit_ready()
 
     def _make_ready(self) -> None:
-        batch = self._next_batch()
+        with self._meter.stage("mapping"):
+            batch = self._next_batch()
         if not batch.moves:
             return
         self._partitions.advance(batch.moves)

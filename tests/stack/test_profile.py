@@ -26,4 +26,4 @@ def test_run_says_where_its_time_went(pipelines: Maker, tmp_path: Path) -> None:
     rows = [int(word.replace(",", "")) for word in shown["rows"][1:]]
     assert len(rows) == 2, done.stdout
     assert sum(rows) == sum(pipeline.watermarks().values()) > 0
-    assert {"idle", "waiting for broker", "decoding", "mapping", "waiting for target"} <= shown.keys()
+    assert {"idle", "waiting for broker", "decoding", "mapping", "encoding", "waiting for target"} <= shown.keys()
