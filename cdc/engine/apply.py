@@ -7,7 +7,7 @@ played again with savepoints, halving until the bad rows are alone; those are pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -172,8 +172,11 @@ class Work:
         return bool(holds) and any(hold_of(key) in holds for key in writes.keys)
 
     def _plain(self, table: TargetTable, writes: Writes) -> None:
-        """One round of full images and deletes: some of them may be stale, nothing else can come of it."""
+        """One round of full images and deletes. Some of them may be stale; rows are made only of those."""
         decisions = self.transaction.write(table, writes)
+        if any(decision.outcome is Outcome.PARKED for decision in decisions.values()):
+            self._settle(table, writes, decisions, {})
+            return
         applied, superseded = writes.last, writes.superseded
         for index, decision in decisions.items():
             *before, last = writes[index].rows
@@ -216,7 +219,16 @@ class Work:
         decisions, poisoned = self.write(table, writes)
         if not decisions and not poisoned:
             self._all_applied(table, writes)
-            return
+        else:
+            self._settle(table, writes, decisions, poisoned)
+
+    def _settle(
+        self,
+        table: TargetTable,
+        writes: Sequence[Write],
+        decisions: Mapping[int, Decision],
+        poisoned: Mapping[int, Poison],
+    ) -> None:
         unfold: list[Write] = []
         in_order: list[Write] = []
         for index, write in enumerate(writes):
