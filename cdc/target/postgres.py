@@ -45,6 +45,7 @@ from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
 from cdc.target.postgres_parked import ParkedStore
+from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
@@ -107,6 +108,7 @@ class PostgresTarget:
         self.owner = owner
         with translated():
             self._connection = self._connect()
+            refuse_shared_sessions(self._connection, self._connect)
             self.connection.execute(
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
                 (list(self._session), list(self._session.values())),

@@ -35,9 +35,9 @@ class FoundColumn:
 
 @dataclass(frozen=True)
 class FoundTable:
-    """`kind` is pg_class.relkind. `hidden_from`: this role, when row security keeps rows from it. `unlogged`: it or a partition is.
-    `fills`: a trigger may give columns their values before they are checked. `partition_key`: columns, where it is one
-    of columns only."""
+    """`kind` is pg_class.relkind. `hidden_from`: this role, when row security keeps rows from it. `unlogged`: it is, or
+    a partition of it. `fills`: a trigger may give columns their values before they are checked. `partition_key`: its
+    columns, without expressions."""
 
     kind: str
     columns: dict[str, FoundColumn]
@@ -70,7 +70,8 @@ SELECT c.oid, c.relkind::text,
                AND pg_get_expr(p.polqual, p.polrelid) = 'true'
                AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'
                AND EXISTS (SELECT FROM unnest(p.polroles) r
-                           WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'USAGE') END))) THEN current_user::text END,
+                           WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'USAGE') END)))
+       THEN current_user::text END,
        EXISTS (SELECT FROM pg_class m WHERE m.relpersistence = 'u'
                AND (m.oid = c.oid OR m.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')

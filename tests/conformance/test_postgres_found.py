@@ -92,9 +92,8 @@ def make(bench: PostgresBench, table: TargetTable, *statements: str) -> None:
 def test_tapes_equal_the_oracle(bench: PostgresBench, found: str) -> None:
     made = Made(bench, TABLES[found])
     for tape in named_cases().values():
-        for cuts in ([], list(range(1, len(tape)))):
-            for blocks in (False, True):
-                made.check(tape, cuts, blocks=blocks)
+        made.check(tape, [], blocks=True)
+        made.check(tape, list(range(1, len(tape))), blocks=False)
 
 
 @pytest.mark.parametrize("found", TABLES)
