@@ -62,9 +62,9 @@ class Staging:
         self._connection = connection
         self._table = table
         self._where = where
-        self._sql = StagingSql(table, number=number, keeps=keeps)
         found = find(connection, table)
         columns = found.typed(table.columns) if found else table.columns
+        self._sql = StagingSql(table, number=number, keeps=keeps, domains=found.domains if found else {})
         self._line = copy_line_builder(columns)
         keys = [columns[index] for index in table.key_indexes]
         self._key_line = copy_line_builder(keys)

@@ -91,7 +91,7 @@ class PostgresTarget:
         transactions=True,
         creates_tables=True,
         upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
-        limits=("NUL in texts",),
+        limits=("NUL in texts", "what a narrower column would round or cut"),
     )
 
     def __init__(

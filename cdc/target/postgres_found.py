@@ -7,7 +7,7 @@ what depends on the row parks that row when it comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from psycopg import sql
 from cdc.errors import Terminal
 from cdc.model import TargetColumn, TargetTable
 from cdc.target.postgres_statements import POSITION, identifier
+
+Statement = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -111,32 +113,31 @@ def find(connection: psycopg.Connection[Any], table: TargetTable) -> FoundTable 
 
 def check(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable) -> None:
     """Raise `Terminal` for the first thing that no row of the mapping could be written with, or not safely."""
-    for what, hint in _obstacles(connection, table, found):
+
+    def statement(template: str, **names: str) -> str:
+        pieces = {name: identifier(text) for name, text in names.items()}
+        return sql.SQL(template).format(t=identifier(table.namespace, table.name), **pieces).as_string(connection)
+
+    for what, hint in (*_of_table(table, found, statement), *_of_columns(table, found, statement)):
         raise Terminal(what, where=f"{table.namespace}.{table.name}", hint=hint)
 
 
-def _obstacles(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable) -> Iterator[tuple[str, str]]:
-    """What is wrong, and what to do about it."""
-
-    def run(template: str, **names: str) -> str:
-        pieces = {name: identifier(text) for name, text in names.items()}
-        statement = sql.SQL(template).format(t=identifier(table.namespace, table.name), **pieces)
-        return f"run: {statement.as_string(connection)};"
-
+def _of_table(table: TargetTable, found: FoundTable, statement: Statement) -> Iterator[tuple[str, str]]:
+    """What is wrong with the table, and what to do about it."""
     if found.kind not in ("r", "p"):
         yield "it is no table that takes guarded upserts (a view, a foreign table)", "name the table itself in 'to:'"
     who = found.hidden_from
     if who is not None:
+        policy = statement("CREATE POLICY cdc ON {t} TO {who} USING (true) WITH CHECK (true)", who=who)
+        bypass = statement("ALTER ROLE {who} BYPASSRLS", who=who)
         yield (
             "row security hides rows from this role: deletes and comparisons would miss them",
-            run("CREATE POLICY cdc ON {t} TO {who} USING (true) WITH CHECK (true)", who=who)
-            + " and drop restrictive policies for this role; or, as a superuser: "
-            + run("ALTER ROLE {who} BYPASSRLS", who=who).removeprefix("run: "),
+            f"run: {policy}; and drop what restricts this role, or as a superuser: {bypass};",
         )
     if found.unlogged:
         yield (
             "the table, or a partition of it, is unlogged: a crash of the server empties it, and nothing would tell",
-            run("ALTER TABLE {t} SET LOGGED") if found.kind == "r" else "run: ALTER TABLE … SET LOGGED; for each",
+            f"run: {statement('ALTER TABLE {t} SET LOGGED')}; (of each partition, where it has them)",
         )
     outside = [name for name in found.partition_key if name not in table.key]
     if outside:
@@ -144,27 +145,29 @@ def _obstacles(connection: psycopg.Connection[Any], table: TargetTable, found: F
             f"it is partitioned by {', '.join(outside)}, which the mapping's key ({', '.join(table.key)}) lacks",
             "add it to 'key:', and to the table's primary key: only then can the table tell a row that is there",
         )
-    written = {column.name for column in table.columns}
+
+
+def _of_columns(table: TargetTable, found: FoundTable, statement: Statement) -> Iterator[tuple[str, str]]:
+    written = {*(column.name for column in table.columns), table.soft_delete, POSITION}
     for column in found.columns.values():
-        if column.name in written and column.generated:
+        name = column.name
+        if name not in written:
+            if not (column.nullable or column.default or column.generated or found.fills):
+                default = statement("ALTER TABLE {t} ALTER {c} SET DEFAULT …", c=name)
+                nullable = statement("ALTER TABLE {t} ALTER {c} DROP NOT NULL", c=name)
+                yield (
+                    f"column {name} must not be NULL, has no default, and the mapping does not write it",
+                    f"give {name} a value in the mapping; or run: {default}; or run: {nullable};",
+                )
+        elif column.generated:
+            plain = statement("ALTER TABLE {t} ALTER {c} DROP EXPRESSION", c=name)
             yield (
-                f"column {column.name} is generated: the table computes it",
-                f"leave {column.name} out of the mapping; or "
-                + run("ALTER TABLE {t} ALTER {c} DROP EXPRESSION", c=column.name),
+                f"column {name} is generated: the table computes it",
+                f"leave {name} out of the mapping; or run: {plain};",
             )
-        if column.name in written and column.always_identity and column.name not in table.key:
+        elif column.always_identity and name not in table.key:
+            plain = statement("ALTER TABLE {t} ALTER {c} SET GENERATED BY DEFAULT", c=name)
             yield (
-                f"column {column.name} is GENERATED ALWAYS AS IDENTITY and not in the key: it cannot be updated",
-                f"leave {column.name} out of the mapping; or "
-                + run("ALTER TABLE {t} ALTER {c} SET GENERATED BY DEFAULT", c=column.name),
-            )
-        if not (column.name in written or column.nullable or column.default or column.generated or found.fills):
-            if column.name in (POSITION, table.soft_delete):
-                continue
-            yield (
-                f"column {column.name} must not be NULL, has no default, and the mapping does not write it",
-                f"give {column.name} a value in the mapping; or "
-                + run("ALTER TABLE {t} ALTER {c} SET DEFAULT …", c=column.name)
-                + "; or "
-                + run("ALTER TABLE {t} ALTER {c} DROP NOT NULL", c=column.name).removeprefix("run: "),
+                f"column {name} is GENERATED ALWAYS AS IDENTITY and not in the key: it cannot be updated",
+                f"leave {name} out of the mapping; or run: {plain};",
             )
