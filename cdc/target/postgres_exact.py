@@ -42,7 +42,7 @@ def _number(column: ColumnType, target: SqlType) -> Fits | None:
     floating = column.kind in (Kind.FLOAT32, Kind.FLOAT64)
     if target.name == "numeric" and target.length is not None and column.kind is not Kind.INTEGER:
         scale = target.scale or 0
-        if not floating and column.scale is not None and column.length is not None and column.scale <= scale:
+        if not floating and column.length is not None and (column.scale or 0) <= scale:
             return None
         return lambda value: _places(str(value)) <= scale
     if target.name not in _DIGITS or column.kind is Kind.FLOAT32:

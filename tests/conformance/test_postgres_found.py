@@ -81,7 +81,7 @@ def test_tapes_equal_the_oracle(bench: PostgresBench, found: str) -> None:
 
 
 @pytest.mark.parametrize("found", TABLES)
-@settings(max_examples=25, deadline=None, suppress_health_check=_SHARED)
+@settings(max_examples=12, deadline=None, suppress_health_check=_SHARED)
 @given(specification=rows_strategy(), cuts=CUTS, policy=st.sampled_from(list(DeletePolicy)), blocks=st.booleans())
 def test_random_tapes_equal_the_oracle(
     bench: PostgresBench,
