@@ -43,7 +43,9 @@ def refuse_shared_sessions(connection: psycopg.Connection[Any], connect: Callabl
             others.add(backend(other))
             ours.add(backend(connection))
     if None in ours:
-        raise Transient(f"the target did not answer for {WAIT_S:g} s", where=at, hint="has the pooler a session left for it?")
+        raise Transient(
+            f"the target did not answer for {WAIT_S:g} s", where=at, hint="has the pooler a session left for it?"
+        )
     if len(ours) > 1 or ours & others:
         raise Terminal(
             "a connection pooler here gives every transaction another session of the server: temporary tables and "
