@@ -1,10 +1,10 @@
 """One round of a batch in a PostgreSQL target: COPY into the staging table, then a few guarded statements.
 
 No pipeline mode: what a round does next depends on what the statement before it found, and COPY is not allowed in it.
-Measured with batches over 20 tables of 250 rows on a local server, ten runs of 15 or 20 batches in turn: lock, tombstone
-check and upsert of a table in one pipeline take as long (0.90 to 1.21 of the time, median 1.01). All tables' COPYs
-first and then all their statements in one pipeline would take 0.72 to 1.14 (median 0.88) of it on a busy machine; that
-would be another contract of `Transaction.write`, with errors and savepoints that span tables.
+Measured with batches over 20 tables of 250 rows on a local, busy server, ten runs of 15 or 20 batches in turn: lock,
+tombstone check and upsert of a table in one pipeline take as long (0.90 to 1.21 of the time, median 1.01). All tables'
+COPYs first and then all their statements in one pipeline might take less (0.72 to 1.14, median 0.87); that would be
+another contract of `Transaction.write`, with errors and savepoints that span tables.
 """
 
 from __future__ import annotations
