@@ -15,6 +15,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Protocol
 
 from cdc.db import postgres
@@ -29,6 +30,7 @@ from cdc.reconcile.report import CompareReport, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
 from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
+from cdc.target.postgres_pooler import refuse_shared_sessions
 
 PATIENCE = 3
 """A key whose source row keeps changing is given up after so many times `settle_s`."""
@@ -171,8 +173,10 @@ class _Connections:
             if not isinstance(settings, PostgresTargetSettings):
                 self._targets[name] = _OtherTarget(settings)
                 return self._targets[name]
-            connection = postgres.connect(settings, application_name=f"{settings.application_name} compare")
+            connect = partial(postgres.connect, settings, application_name=f"{settings.application_name} compare")
+            connection = connect()
             self._stack.callback(connection.close)
+            refuse_shared_sessions(connection, connect)
             connection.execute(POSTGRES_SESSION.encode())
             self._targets[name] = _PostgresTarget(connection, settings.where)
         return self._targets[name]

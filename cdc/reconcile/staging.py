@@ -27,6 +27,7 @@ from cdc.errors import Poison, Terminal
 from cdc.model import UNAVAILABLE, Kind, MappedRow, TargetTable, Value
 from cdc.reconcile.report import Cell, Difference, What
 from cdc.reconcile.staging_sql import StagingSql
+from cdc.target.postgres_found import find
 from cdc.target.postgres_lines import copy_line_builder
 
 CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"  # _cdc_state, beside ''
@@ -61,9 +62,11 @@ class Staging:
         self._connection = connection
         self._table = table
         self._where = where
-        self._sql = StagingSql(table, number=number, keeps=keeps)
-        self._line = copy_line_builder(table.columns)
-        keys = [table.columns[index] for index in table.key_indexes]
+        found = find(connection, table)
+        columns = found.typed(table.columns) if found else table.columns
+        self._sql = StagingSql(table, number=number, keeps=keeps, domains=found.domains if found else {})
+        self._line = copy_line_builder(columns)
+        keys = [columns[index] for index in table.key_indexes]
         self._key_line = copy_line_builder(keys)
         self._key_kinds = [column.type.kind for column in keys]
         self.refused_without_key = 0

@@ -7,6 +7,8 @@ All statements but the COPYs are run with parameters, so a '%' in a name is doub
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from cdc.db.postgres import quote
 from cdc.model import DeletePolicy, TargetTable
 
@@ -17,10 +19,11 @@ class StagingSql:
     """Statements for one table. In them `e` is an expected row, `t` the target's own, `o` an open key.
 
     `keeps`: rows that the source no longer has may stay at the target. `number` tells this table's temporary tables
-    from those of others in the same session.
+    from those of others in the same session. `domains`: columns of a domain, with the type it is made of, which is what
+    expected rows are held in: a row of which only the key is known has NULLs where a domain allows none.
     """
 
-    def __init__(self, table: TargetTable, *, number: int, keeps: bool) -> None:
+    def __init__(self, table: TargetTable, *, number: int, keeps: bool, domains: Mapping[str, str]) -> None:
         self.stage, self._image, self._open, self.parked, self._found = (
             f"pg_temp.cdc_compare_{name}{number}" for name in ("stage", "image", "open", "parked", "found")
         )
@@ -30,25 +33,30 @@ class StagingSql:
         soft = table.soft_delete if table.on_delete is DeletePolicy.SOFT else None
         self._soft = _name(soft) if soft is not None else None
         self._keeps = keeps
+        self._domains = {_name(name): base.replace("%", "%%") for name, base in domains.items()}
         alive = f" WHERE {self._soft} IS NOT TRUE" if self._soft else ""
         self._there = f"(SELECT {_list(self._names)}, true AS _cdc_there FROM {self._target}{alive})"
 
     # --- tables
 
     def create(self) -> list[str]:
-        keys, names, nothing = _list(self._keys), _list(self._names), f"FROM {self._target} WITH NO DATA"
+        keys, names = _list(self._typed(self._keys)), _list(self._typed(self._names))
+        nothing, key_names = f"FROM {self._target} WITH NO DATA", _list(self._keys)
         meta = "0 AS _cdc_round, ''::text AS _cdc_mask, NULL::text AS _cdc_reason"
         return [
             *([f"SELECT {self._soft} FROM {self._target} WHERE false"] if self._soft else []),
             f"CREATE TABLE {self.stage} AS SELECT {meta}, {names} {nothing}",
             f"CREATE TABLE {self._image} AS SELECT {meta}, false AS _cdc_absent, {names} {nothing}",
-            f"CREATE INDEX ON {self._image} ({keys})",
+            f"CREATE INDEX ON {self._image} ({key_names})",
             f"CREATE TABLE {self._open} AS SELECT {keys}, ''::text AS _cdc_state, NULL::text AS _cdc_seen,"
             f" NULL::double precision AS _cdc_since {nothing}",
             f"ALTER TABLE {self._open} ADD COLUMN _cdc_number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-            f"CREATE INDEX ON {self._open} ({keys})",
+            f"CREATE INDEX ON {self._open} ({key_names})",
             f"CREATE TABLE {self.parked} AS SELECT {keys} {nothing}",
         ]
+
+    def _typed(self, names: Sequence[str]) -> list[str]:
+        return [f"{name}::{self._domains[name]} AS {name}" if name in self._domains else name for name in names]
 
     @property
     def drop(self) -> str:

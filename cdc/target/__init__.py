@@ -6,6 +6,7 @@
     memory.py           the reference target, which can inject faults
     postgres.py         PostgreSQL: the connection and its transactions
     postgres_round.py   ... one round of a batch: COPY into a staging table, a few guarded statements
+    postgres_found.py   ... a table as it is found, and what would make writing to it wrong
     postgres_*.py       ... types, statements, tables, state in schema `cdc`, parked records, errors, operations
     sqlstate*.py        state in tables `cdc_…` of any database with a DB-API driver: worker's and operator's side
     sqlround.py         ... and one round of a batch there

@@ -11,7 +11,7 @@ Failure modes, the same for every target and every method (see `cdc.errors`); a 
                is of no use outside a savepoint. `PoisonRow.index` names the bad one when known; otherwise the engine
                finds it by halving. `reason` is a short word that does not depend on the target where the same thing has
                happened: value_out_of_range, not_null_violation, unique_violation, foreign_key_missing,
-               check_violation, raised_by_trigger, refused.
+               check_violation, raised_by_trigger, no_partition, not_kept (a trigger let it vanish), refused.
 * `Fenced`     `advance` found another fence or another `next`: roll back, drop the batch, read the watermarks again.
 
 No message holds a row value: not even the server's own text of an error, unless it is known to have none.

@@ -43,8 +43,10 @@ from cdc.target.base import (
 )
 from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
+from cdc.target.postgres_found import find
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_parked import ParkedStore
+from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
@@ -90,7 +92,7 @@ class PostgresTarget:
         transactions=True,
         creates_tables=True,
         upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
-        limits=("NUL in texts",),
+        limits=("NUL in texts", "what a narrower column would round or cut"),
     )
 
     def __init__(
@@ -107,6 +109,7 @@ class PostgresTarget:
         self.owner = owner
         with translated():
             self._connection = self._connect()
+            refuse_shared_sessions(self._connection, self._connect)
             self.connection.execute(
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
                 (list(self._session), list(self._session.values())),
@@ -132,20 +135,26 @@ class PostgresTarget:
         with translated():
             table_id = prepare_table(self.connection, table)
             if not table.key:
-                self._tables[table] = PreparedTable(table, table_id, "", compose(table, table_id, ""), loading=False)
+                statements = compose(table, table_id, "", {})
+                self._tables[table] = PreparedTable(table, (), table_id, "", statements, loading=False)
                 return
+            found = find(self.connection, table)
+            if found is None:
+                raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            statements = compose(table, table_id, stage)
+            statements = compose(table, table_id, stage, found.domains)
             # Here and not at the first write: a transaction that rolls back would take them along.
             self.connection.execute(statements.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
             loading = is_empty(self.connection, table)
-        self._tables[table] = PreparedTable(table, table_id, stage, statements, loading)
+        columns = found.typed(table.columns)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, loading)
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
-        return self._encoder.encode(table, writes)
+        prepared = self._tables.get(table)  # None until the writer met the table: nobody knows its types yet
+        return None if prepared is None else self._encoder.encode(prepared.columns, prepared.key_indexes, writes)
 
     def forget(self) -> None:
         """Staging tables have their columns' types from the target as it was: a column made wider since would go on

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cdc.blocks import Writes
 from cdc.errors import Poison
-from cdc.model import Position, TargetTable
+from cdc.model import Position, TargetColumn
 from cdc.target.postgres_lines import copy_block_builder
 from cdc.target.postgres_statements import DELETE
 
@@ -18,27 +18,29 @@ PORTION = 1000
 
 class Encoded(NamedTuple):
     """Portions of text: upserts as `columns, position` (also the lines of the table itself), deletes as
-    `key, position, op`."""
+    `key, position, op`. Only for a table with these columns as it is found."""
 
+    columns: tuple[TargetColumn, ...]
     upserts: list[bytes]
     deletes: list[bytes]
 
 
 class Encoder:
-    """For one thread at a time; knows the tables it was asked for."""
+    """For one thread at a time; knows the columns it was asked for."""
 
     def __init__(self) -> None:
-        self._lines: dict[TargetTable, tuple[Callable[..., str], Callable[..., str]]] = {}
+        self._lines: dict[tuple[TargetColumn, ...], tuple[Callable[..., str], Callable[..., str]]] = {}
 
-    def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
+    def encode(self, columns: tuple[TargetColumn, ...], key_indexes: Sequence[int], writes: Writes) -> Encoded | None:
         """None when some value does not fit its column: then the rows must be looked at one by one."""
-        lines = self._lines.get(table)
+        lines = self._lines.get(columns)
         if lines is None:
-            keys = [table.columns[index] for index in table.key_indexes]
-            lines = self._lines[table] = (copy_block_builder(table.columns), copy_block_builder(keys))
+            keys = [columns[index] for index in key_indexes]
+            lines = self._lines[columns] = (copy_block_builder(columns), copy_block_builder(keys))
         number = writes.upserts
         try:
             return Encoded(
+                columns,
                 list(_portions(lines[0], writes.values, writes.positions[:number], "\n")),
                 list(_portions(lines[1], writes.keys[number:], writes.positions[number:], f"\t{DELETE}\n")),
             )

@@ -7,6 +7,7 @@ NULL for full images) and the target's columns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -60,14 +61,23 @@ class Statements:
     sweep: _Piece
 
 
-def compose(table: TargetTable, table_id: int, stage: str) -> Statements:
-    """The statements for `table`, whose row in cdc.target_table has `table_id`; `stage` names the temporary table."""
-    return _Composer(table, table_id, stage).all()
+def compose(table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str]) -> Statements:
+    """The statements for `table`, whose row in cdc.target_table has `table_id`; `stage` names the temporary table.
+    `domains`: columns of a domain, with the type it is made of."""
+    return _Composer(table, table_id, stage, domains).all()
+
+
+def with_parameters(piece: sql.Composable) -> _Piece:
+    """The same statement for execution with `%(position)s`: a '%' in a name is no parameter."""
+    if isinstance(piece, sql.Composed):
+        return sql.Composed([with_parameters(each) for each in piece])
+    return piece if isinstance(piece, sql.SQL) else sql.SQL(piece.as_string(None).replace("%", "%%"))
 
 
 class _Composer:
-    def __init__(self, table: TargetTable, table_id: int, stage: str) -> None:
+    def __init__(self, table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str]) -> None:
         self.table = table
+        self.domains = domains
         self.target = identifier(table.namespace, table.name)
         self.tombstones = identifier("cdc", tombstone_name(table_id))
         self.stage = identifier("pg_temp", stage)
@@ -158,19 +168,26 @@ class _Composer:
             stale=self.text("SELECT s._n FROM {stage} s WHERE s._position < greatest({newest})", newest=self.newest()),
             clear=self.text("TRUNCATE {stage}, {moves}" if self.table.partials else "TRUNCATE {stage}"),
             drop=self.text("DROP TABLE {stage}, {moves}" if self.table.partials else "DROP TABLE {stage}"),
-            truncate=self.truncate(),
-            sweep_examples=self.sweep_examples(),
-            sweep_bury=self.sweep_bury(),
-            sweep=self.sweep(),
+            truncate=with_parameters(self.truncate()),
+            sweep_examples=with_parameters(self.sweep_examples()),
+            sweep_bury=with_parameters(self.sweep_bury()),
+            sweep=with_parameters(self.sweep()),
         )
 
     def create_stage(self) -> _Piece:
+        """Columns have the target's types, but a domain's own type: a delete has NULL where the domain allows none."""
+        columns = [
+            sql.SQL("{c}::").format(c=identifier(name)) + sql.SQL(f"{self.domains[name]} AS ") + identifier(name)
+            if name in self.domains
+            else identifier(name)
+            for name in self.names
+        ]
         return self.text(
             "CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS SELECT 0::integer AS _n, 0::smallint AS _op,"
             " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA;"
             f" ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}",
             name=self.stage_name,
-            columns=self.columns(),
+            columns=sql.SQL(", ").join(columns),
         )
 
     def load(self) -> _Piece:
@@ -263,7 +280,8 @@ class _Composer:
             extra, value = sql.SQL(", ") + identifier(self.soft), sql.SQL(", false")
             assignments.append(sql.SQL("{s} = false").format(s=identifier(self.soft)))
         return self.text(
-            "INSERT INTO {target} AS t ({columns}, {p}{extra}) SELECT {s_columns}, s._position{value} FROM {stage} s"
+            "INSERT INTO {target} AS t ({columns}, {p}{extra}) OVERRIDING SYSTEM VALUE"
+            " SELECT {s_columns}, s._position{value} FROM {stage} s"
             f" WHERE s._op = {FULL} AND s._position >= {{floor}}"
             "{undeleted} ORDER BY {s_key}"
             " ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE coalesce(t.{p}, '') <= excluded.{p}",
@@ -297,13 +315,22 @@ class _Composer:
         )
 
     def unapplied(self) -> _Piece:
-        """The staged rows that left no mark on the target: their number, and whether something newer was there."""
+        """The staged rows that left no mark on the target: their number, and whether something newer was there.
+
+        A trigger may have let rows vanish, or kept deleted ones."""
+        kept = {
+            DeletePolicy.DELETE: f" OR (s._op = {DELETE} AND EXISTS"
+            " (SELECT FROM {target} t WHERE {t_is_s} AND coalesce(t.{p}, '') <= s._position))",
+            DeletePolicy.SOFT: f" OR (s._op = {DELETE} AND s._position >= {{floor}} AND EXISTS"
+            " (SELECT FROM {target} t WHERE {t_is_s} AND coalesce(t.{p}, '') < s._position))",
+            DeletePolicy.IGNORE: "",
+        }
         return self.text(
             "SELECT coalesce(s._n, s._place), s._op, s._position < greatest({newest})"
             " FROM (SELECT *, row_number() OVER (ORDER BY ctid) - 1 AS _place FROM {stage}) s"
             f" WHERE (s._op <> {DELETE} AND NOT EXISTS"
             " (SELECT FROM {target} t WHERE {t_is_s} AND t.{p} = s._position))"
-            f" OR (s._op = {DELETE} AND s._position < greatest({{newest}}))",
+            f" OR (s._op = {DELETE} AND s._position < greatest({{newest}}))" + kept[self.table.on_delete],
             newest=self.newest(),
         )
 

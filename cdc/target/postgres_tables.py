@@ -10,6 +10,7 @@ from psycopg import sql
 
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, TargetColumn, TargetTable
+from cdc.target.postgres_found import FoundTable, check, find
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.postgres_types import sql_type
 
@@ -25,9 +26,10 @@ def prepare_table(connection: psycopg.Connection[Any], table: TargetTable) -> in
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         if not table.key:  # known by name only, from a truncate that came before any row
             return _register(connection, table)
-        existing = _columns(connection, table)
-        if existing:
-            _complete(connection, table, existing)
+        found = find(connection, table)
+        if found is not None:
+            check(connection, table, found)
+            _complete(connection, table, found)
         else:
             _create(connection, table)
         table_id = _register(connection, table)
@@ -37,7 +39,7 @@ def prepare_table(connection: psycopg.Connection[Any], table: TargetTable) -> in
 
 def exists(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
     """Whether the table is there."""
-    return bool(_columns(connection, table))
+    return find(connection, table) is not None
 
 
 def is_empty(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
@@ -49,17 +51,6 @@ def is_empty(connection: psycopg.Connection[Any], table: TargetTable) -> bool:
 def type_of(column: TargetColumn) -> sql.SQL:
     """The column's SQL type: the author's, else the default for what arrives. Never text from the stream."""
     return sql.SQL(column.sql_type or sql_type(column.type))
-
-
-def _columns(connection: psycopg.Connection[Any], table: TargetTable) -> dict[str, bool]:
-    """Column name → nullable, of an existing table; empty when there is none."""
-    rows = connection.execute(
-        "SELECT a.attname, NOT a.attnotnull FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
-        " AND a.attnum > 0 AND NOT a.attisdropped",
-        (table.namespace, table.name),
-    ).fetchall()
-    return dict(rows)
 
 
 def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
@@ -78,14 +69,14 @@ def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
     _log.info("table created", target=f"{table.namespace}.{table.name}", columns=len(table.columns))
 
 
-def _complete(connection: psycopg.Connection[Any], table: TargetTable, existing: dict[str, bool]) -> None:
+def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable) -> None:
     name = identifier(table.namespace, table.name)
     wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
     wanted.append((POSITION, sql.SQL("bytea")))
     for column, definition in wanted:
-        if column not in existing:
+        if column not in found.columns:
             statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(name, identifier(column), definition)
             try:
                 connection.execute(statement)

@@ -16,6 +16,7 @@ import msgspec
 
 from cdc.errors import Poison
 from cdc.model import NEG_INFINITY, POS_INFINITY, ColumnType, Kind, Value
+from cdc.target.postgres_exact import narrower
 
 Text = Callable[[Value], str]
 
@@ -94,7 +95,7 @@ def _with_fraction(name: str, digits: int | None) -> str:
 
 _SQL_TYPE = re.compile(
     r"""\s*(?:pg_catalog\.)?([a-z_0-9 ."]+?)\s*   # the name
-    (?:\(\s*(\d+)\s*(?:,\s*-?\d+\s*)?\))?\s*   # length or precision
+    (?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?\s*   # length or precision, scale
     (\[\s*\d*\s*\])*\s*$                        # array""",
     re.VERBOSE,
 )
@@ -119,11 +120,12 @@ _TEXTUAL = frozenset(("text", "varchar", "char", "citext", "name", "xml", "json"
 
 
 class SqlType(msgspec.Struct, frozen=True):
-    """A column's type text, taken apart: 'varchar(20)[]' is varchar, 20, an array."""
+    """A column's type text, taken apart: 'varchar(20)[]' is varchar, 20, an array; 'numeric(9,2)' has a scale."""
 
     name: str
     length: int | None = None
     array: bool = False
+    scale: int | None = None
 
 
 def parse(text: str) -> SqlType:
@@ -134,7 +136,8 @@ def parse(text: str) -> SqlType:
     if match is None:
         return SqlType(lower.strip())
     name = match[1].strip()
-    return SqlType(_SYNONYMS.get(name, name), int(match[2]) if match[2] else None, match[3] is not None)
+    length, scale = (int(digits) if digits else None for digits in match.group(2, 3))
+    return SqlType(_SYNONYMS.get(name, name), length, match[4] is not None, scale)
 
 
 def encoder(column: ColumnType, target: str) -> Text | None:
@@ -178,7 +181,16 @@ def literal_of(column: ColumnType, target: SqlType) -> Text | None:
     if target.array or column.kind is Kind.ARRAY:
         return _array_literal(column, target)
     make = _MAKERS.get(column.kind)
-    return make(column, target) if make is not None else None
+    literal, fits = make(column, target) if make is not None else None, narrower(column, target)
+    if fits is None:
+        return literal
+
+    def checked(value: Value) -> str:
+        if not fits(value):
+            raise _out_of_range(f"a value that {target.name} would round or cut: make the column wider, or round it")
+        return str(value) if literal is None else literal(value)
+
+    return checked
 
 
 def _integer(column: ColumnType, target: SqlType) -> Text | None:
@@ -363,7 +375,7 @@ def _array_literal(column: ColumnType, target: SqlType) -> Text:
     element = column.element
     if element is None or not target.array:
         return lambda value: msgspec.json.encode(value).decode()
-    inner = literal_of(element, SqlType(target.name, target.length))
+    inner = literal_of(element, msgspec.structs.replace(target, array=False))
 
     def convert(value: list[Any]) -> str:
         items = ["NULL" if item is None else _quoted(inner(item) if inner else str(item)) for item in value]
