@@ -106,6 +106,16 @@ class SnapshotStatus:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """How many records of one mapping ended how: since the pipeline's beginning, or for 'parked' those there now."""
+
+    mapping: str
+    outcome: str
+    reason: str
+    number: int
+
+
+@dataclass(frozen=True)
 class PipelineStatus:
     """One pipeline. `error`: why it is failed, or what its last worker left unsaid."""
 
@@ -118,6 +128,7 @@ class PipelineStatus:
     topics: tuple[TopicStatus, ...]
     snapshots: tuple[SnapshotStatus, ...]
     unreachable: tuple[str, ...] = ()
+    counted: tuple[Counted, ...] = ()
 
     @property
     def lag(self) -> int | None:
@@ -147,6 +158,8 @@ class Status:
     pipelines: tuple[PipelineStatus, ...]
     sources: tuple[ConnectorState, ...]
     unreachable: tuple[str, ...]
+    kafka_answers: bool = True
+    connect_answers: bool = True
 
     @property
     def healthy(self) -> bool:
@@ -179,6 +192,7 @@ def status(
             offsets.ask(settings, same)
         except CdcError as error:
             unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
+    kafka_answers = not unreachable
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
     sources, problem = connector_states(settings, names)
     unreachable += [problem] if problem else []
@@ -186,7 +200,7 @@ def status(
         _pipeline(settings, pipeline, *each, offsets, now_us())
         for pipeline, each in zip(pipelines, stored, strict=True)
     )
-    return Status(found, sources, tuple(unreachable))
+    return Status(found, sources, tuple(unreachable), kafka_answers, connect_answers=not problem)
 
 
 def standing(settings: Settings, pipelines: Sequence[Pipeline]) -> list[str]:
@@ -287,7 +301,21 @@ def _pipeline(
         ),
         snapshots=tuple(_snapshot(pipeline, each) for each in stored.snapshots),
         unreachable=(unreachable,) if unreachable else (),
+        counted=counted(stored.tallies, stored.parked),
     )
+
+
+def counted(tallies: Iterable[Tally], parked: Iterable[ParkedEntry]) -> tuple[Counted, ...]:
+    """By mapping, outcome and reason, over all partitions; what is parked is counted as it is, not as it was."""
+    sums: dict[tuple[str, str, str], int] = {}
+    for tally in tallies:
+        if tally.outcome != Outcome.PARKED:
+            kind = tally.mapping, tally.outcome, tally.reason
+            sums[kind] = sums.get(kind, 0) + tally.number
+    for entry in parked:
+        kind = entry.mapping, Outcome.PARKED.value, entry.reason
+        sums[kind] = sums.get(kind, 0) + 1
+    return tuple(Counted(*kind, number) for kind, number in sorted(sums.items()))
 
 
 def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
