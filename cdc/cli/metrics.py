@@ -12,10 +12,12 @@ from cyclopts import App, Parameter
 from cdc.cli.common import Connections, Mappings, Target
 from cdc.control.run import find_pipelines
 from cdc.control.status import Status, status
-from cdc.ops.endpoint import Watch, make_server, text
+from cdc.ops.endpoint import ANSWERS_WITHIN_S, Watch, make_server, text
 from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="metrics", help="Prometheus metrics, health and readiness of the pipelines; a dashboard and alerts.")
+
+_ONCE_WITHIN_S = 60.0  # nobody scrapes: better late than without what takes long
 
 
 @app.default
@@ -38,7 +40,7 @@ def serve(
 
     load(connections)
     find_pipelines(mappings, (), target)  # what is wrong from the beginning is told at once
-    watch = Watch(look)
+    watch = Watch(look, _ONCE_WITHIN_S if once else ANSWERS_WITHIN_S)
     if once:
         sys.stdout.write(text(watch))
         return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
 WAITING_ANSWERS_WITHIN_S = 3.0
+ASKED_AT_ONCE = 8
+"""Targets and Connect; each target is asked over a connection of its own."""
 NEAR = 1 / 3
 """Of a topic's retention: when less is left to the oldest waiting record, it is told as a problem."""
 
@@ -181,20 +184,21 @@ def status(
     settings: Settings, pipelines: Sequence[Pipeline], now_us: Callable[[], int] = lambda: time.time_ns() // 1000
 ) -> Status:
     """The pipelines and their sources now. Raises only `Usage`, for settings that are missing."""
-    unreachable: list[str] = []
-    stored = [
-        _stored(settings, pipeline) for pipeline in pipelines
-    ]  # before Kafka: a watermark only ever follows an end
-    offsets = Offsets()
-    for client in sorted({pipeline.client for pipeline in pipelines}):
-        same = [pipeline for pipeline in pipelines if pipeline.client == client]
-        try:
-            offsets.ask(settings, same)
-        except CdcError as error:
-            unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
-    kafka_answers = not unreachable
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
-    sources, problem = connector_states(settings, names)
+    unreachable: list[str] = []
+    offsets = Offsets()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:  # so that those who are away are waited for together
+        connectors = threads.submit(connector_states, settings, names)
+        # before Kafka: a watermark only ever follows an end
+        stored = list(threads.map(lambda pipeline: _stored(settings, pipeline), pipelines))
+        for client in sorted({pipeline.client for pipeline in pipelines}):
+            same = [pipeline for pipeline in pipelines if pipeline.client == client]
+            try:
+                offsets.ask(settings, same)
+            except CdcError as error:
+                unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
+        sources, problem = connectors.result()
+    kafka_answers = not unreachable
     unreachable += [problem] if problem else []
     found = tuple(
         _pipeline(settings, pipeline, *each, offsets, now_us())
