@@ -53,7 +53,7 @@ def scraped(text: str) -> Series:
     return {(each.name, frozenset(each.labels.items())): each.value for family in found for each in family.samples}
 
 
-def values(found: Series, name: str, **labels: str) -> list[float]:
+def values(found: Series, name: str, /, **labels: str) -> list[float]:
     return [value for (each, has), value in found.items() if each == name and labels.items() <= has]
 
 
