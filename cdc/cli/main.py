@@ -10,7 +10,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import deliveries, demo, epoch, mapping, parked, source, stack
+from cdc.cli import deliveries, demo, epoch, mapping, metrics, parked, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
 from cdc.cli.load import load_table
@@ -31,7 +31,7 @@ source.app.command(load_table, name="load")
 for command in (run, status, compare, rewind, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")
-for group in (parked, deliveries, mapping, source, epoch, stack, demo):
+for group in (parked, deliveries, metrics, mapping, source, epoch, stack, demo):
     app.command(group.app)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
 WAITING_ANSWERS_WITHIN_S = 3.0
+ASKED_AT_ONCE = 8
+"""Targets and Connect; each target is asked over a connection of its own."""
 NEAR = 1 / 3
 """Of a topic's retention: when less is left to the oldest waiting record, it is told as a problem."""
 
@@ -106,6 +109,16 @@ class SnapshotStatus:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """How many records of one mapping ended how: since the pipeline's beginning, or for 'parked' those there now."""
+
+    mapping: str
+    outcome: str
+    reason: str
+    number: int
+
+
+@dataclass(frozen=True)
 class PipelineStatus:
     """One pipeline. `error`: why it is failed, or what its last worker left unsaid."""
 
@@ -118,6 +131,7 @@ class PipelineStatus:
     topics: tuple[TopicStatus, ...]
     snapshots: tuple[SnapshotStatus, ...]
     unreachable: tuple[str, ...] = ()
+    counted: tuple[Counted, ...] = ()
 
     @property
     def lag(self) -> int | None:
@@ -147,6 +161,8 @@ class Status:
     pipelines: tuple[PipelineStatus, ...]
     sources: tuple[ConnectorState, ...]
     unreachable: tuple[str, ...]
+    kafka_answers: bool = True
+    connect_answers: bool = True
 
     @property
     def healthy(self) -> bool:
@@ -168,25 +184,27 @@ def status(
     settings: Settings, pipelines: Sequence[Pipeline], now_us: Callable[[], int] = lambda: time.time_ns() // 1000
 ) -> Status:
     """The pipelines and their sources now. Raises only `Usage`, for settings that are missing."""
-    unreachable: list[str] = []
-    stored = [
-        _stored(settings, pipeline) for pipeline in pipelines
-    ]  # before Kafka: a watermark only ever follows an end
-    offsets = Offsets()
-    for client in sorted({pipeline.client for pipeline in pipelines}):
-        same = [pipeline for pipeline in pipelines if pipeline.client == client]
-        try:
-            offsets.ask(settings, same)
-        except CdcError as error:
-            unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
-    sources, problem = connector_states(settings, names)
+    unreachable: list[str] = []
+    offsets = Offsets()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:  # so that those who are away are waited for together
+        connectors = threads.submit(connector_states, settings, names)
+        # before Kafka: a watermark only ever follows an end
+        stored = list(threads.map(lambda pipeline: _stored(settings, pipeline), pipelines))
+        for client in sorted({pipeline.client for pipeline in pipelines}):
+            same = [pipeline for pipeline in pipelines if pipeline.client == client]
+            try:
+                offsets.ask(settings, same)
+            except CdcError as error:
+                unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
+        sources, problem = connectors.result()
+    kafka_answers = not unreachable
     unreachable += [problem] if problem else []
     found = tuple(
         _pipeline(settings, pipeline, *each, offsets, now_us())
         for pipeline, each in zip(pipelines, stored, strict=True)
     )
-    return Status(found, sources, tuple(unreachable))
+    return Status(found, sources, tuple(unreachable), kafka_answers, connect_answers=not problem)
 
 
 def standing(settings: Settings, pipelines: Sequence[Pipeline]) -> list[str]:
@@ -287,7 +305,21 @@ def _pipeline(
         ),
         snapshots=tuple(_snapshot(pipeline, each) for each in stored.snapshots),
         unreachable=(unreachable,) if unreachable else (),
+        counted=counted(stored.tallies, stored.parked),
     )
+
+
+def counted(tallies: Iterable[Tally], parked: Iterable[ParkedEntry]) -> tuple[Counted, ...]:
+    """By mapping, outcome and reason, over all partitions; what is parked is counted as it is, not as it was."""
+    sums: dict[tuple[str, str, str], int] = {}
+    for tally in tallies:
+        if tally.outcome != Outcome.PARKED:
+            kind = tally.mapping, tally.outcome, tally.reason
+            sums[kind] = sums.get(kind, 0) + tally.number
+    for entry in parked:
+        kind = entry.mapping, Outcome.PARKED.value, entry.reason
+        sums[kind] = sums.get(kind, 0) + 1
+    return tuple(Counted(*kind, number) for kind, number in sorted(sums.items()))
 
 
 def state_of(workers: Sequence[WorkerStatus]) -> tuple[State, str]:
