@@ -14,12 +14,12 @@ the SQL keeps to what MySQL 8 has too, except the audit trail's INSERT … RETUR
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from cdc.blocks import Writes
 from cdc.errors import Transient
-from cdc.model import UNAVAILABLE, Decision, TargetTable, Write
+from cdc.model import UNAVAILABLE, Decision, Position, TargetTable, Write
 from cdc.target.base import Capabilities, PoisonRow
 from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
 from cdc.target.mariadb_lines import Encoded, Lines, move_packets, staged_packets, upsert_packets
@@ -165,9 +165,10 @@ class MariaDbRound(Round):
         return True
 
     def _upsert_packets(self) -> Iterable[bytes]:
-        if self.encoded_ahead is not None:
-            return self.encoded_ahead.upserts
-        return upsert_packets(
-            (number, self.encoded(number, write.row.values or ())[0], write.row.position)
-            for number, write in enumerate(self.writes)
-        )
+        encoded = self.encoded_ahead
+        return upsert_packets(self._upsert_lines()) if encoded is None else encoded.upserts
+
+    def _upsert_lines(self) -> Iterator[tuple[int, str, Position]]:
+        for number, write in enumerate(self.writes):
+            assert write.row.values is not None
+            yield number, self.encoded(number, write.row.values)[0], write.row.position
