@@ -80,6 +80,7 @@ class _Composer(Composer):
         return ", ".join((*assignments, f"t.{self.p} = s._position", *soft))
 
     def all(self) -> MariaDbStatements:
+        soft = [] if self.soft is None else [f"{self.soft} = 0"]
         return MariaDbStatements(
             clear=self.clear(),
             stage=f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {self.stage} {_FORMAT}",
@@ -113,9 +114,9 @@ class _Composer(Composer):
             sweep_bury=self.sweep_bury(),
             sweep=self.sweep(),
             purge=self.purge(),
-            load=self.load(self.target, self.names, *([] if self.soft is None else [f"{self.soft} = 0"])),
-            stage_full=self.load(self.stage, self.names, f"_op = {FULL}"),
-            stage_deletes=self.load(self.stage, self.keys, f"_op = {DELETE}"),
+            load=self.load(self.target, [*self.names, "@p", "@n"], f"{self.p} = unhex(@p)", *soft),
+            stage_full=self.load(self.stage, [*self.names, "@p", "_n"], "_position = unhex(@p)", f"_op = {FULL}"),
+            stage_deletes=self.load(self.stage, [*self.keys, "@p", "_n"], "_position = unhex(@p)", f"_op = {DELETE}"),
             never_deleted=f"SELECT {self.floor} = x'' AND NOT EXISTS (SELECT 1 FROM {self.tombstones})",
             any_row=f"SELECT 1 FROM {self.target} LIMIT 1",
             doubles=f"SELECT 1 FROM {self.stage} GROUP BY {self.key()} HAVING count(*) > 1 LIMIT 1",
@@ -123,14 +124,10 @@ class _Composer(Composer):
             alone=f"{self.floor_row} FOR UPDATE",
         )
 
-    def load(self, into: str, names: list[str], *more: str) -> str:
-        """A load of lines of fields, position and number."""
-        staged = into == self.stage
-        position, number = ("_position", "_n") if staged else (self.p, "@n")
-        assignments = ", ".join([f"{position} = unhex(@p)", *more])
+    def load(self, into: str, fields: list[str], *assignments: str) -> str:
         return (
-            f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {into} {_FORMAT} ({', '.join([*names, '@p', number])})"
-            f" SET {assignments}"
+            f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {into} {_FORMAT} ({', '.join(fields)})"
+            f" SET {', '.join(assignments)}"
         )
 
     def lend(self) -> str:
