@@ -3,6 +3,7 @@
     base.py             the contract of a target, its failure modes, and the values it stores
     operator.py         the contract of what on-call does to stored state, and of the audit trail
     rows.py             the contract of reading a target's rows back, to compare them
+    lines.py            rows as lines of text between tabs, by generated functions: what COPY and LOAD DATA read
     memory.py           the reference target, which can inject faults
     postgres.py         PostgreSQL: the connection and its transactions
     postgres_round.py   ... one round of a batch: COPY into a staging table, a few guarded statements
@@ -11,6 +12,8 @@
     sqlstate*.py        state in tables `cdc_…` of any database with a DB-API driver: worker's and operator's side
     sqlround.py         ... and one round of a batch there
     sqlstaged.py        ... and what targets share that write rounds through staging tables there
+    sqlcompose.py       ... what statements of these rounds are worded alike
+    sqlrows.py          ... reading rows back there
     sqlite*.py          SQLite
     delivery.py         what targets without transactions keep on record, in which order, and the ledger's contract
     rest.py             a REST API: guard and ledger in a state store beside it; postgres_ledger.py keeps them

@@ -3,6 +3,7 @@
     mariadb_database.py    the connection, its transactions and loads
     mariadb_errors.py      the server's errors as ours
     mariadb_types.py       how each kind of value is stored
+    mariadb_lines.py       rows as LOAD DATA's text
     mariadb_tables.py      creates and checks tables
     mariadb_statements.py  the SQL that writes, and what it was measured against
 
@@ -14,30 +15,25 @@ the SQL keeps to what MySQL 8 has too, except the audit trail's INSERT … RETUR
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from itertools import islice
 from typing import Any, cast
 
+from cdc.blocks import Writes
 from cdc.errors import Transient
-from cdc.model import UNAVAILABLE, Decision, DeletePolicy, TargetTable, Write
+from cdc.model import UNAVAILABLE, Decision, Position, TargetTable, Write
 from cdc.target.base import Capabilities, PoisonRow
 from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
+from cdc.target.mariadb_lines import Encoded, Lines, move_packets, staged_packets, upsert_packets
 from cdc.target.mariadb_statements import MariaDbStatements, compose
 from cdc.target.mariadb_tables import create_stage, prepare_table
-from cdc.target.mariadb_types import as_row, encode_line, escape, line_builder, raw
 from cdc.target.sqlround import PreparedTable, Round
 from cdc.target.sqlstaged import StagedTarget
-
-PORTION = 500
-"""Rows made and sent at once: the server takes in one portion while the next is made."""
-_PACKET = 1 << 18
-"""Bytes of a packet of a load: below every server's max_allowed_packet."""
 
 
 class MariaDbTable(PreparedTable):
     """A prepared table. `loading`: it was empty, and no row has met another of its key since."""
 
     statements: MariaDbStatements
+    lines: Lines
     key_index = ""
     loading = False
 
@@ -64,7 +60,9 @@ class MariaDbTarget(StagedTarget):
     def make(self, table: TargetTable, stage: str) -> MariaDbTable:
         found = prepare_table(self.server, table)
         statements = compose(self.server, table, found.id, stage)
-        made = MariaDbTable(table, found.id, statements, as_row(line_builder(table.columns, found.literals)))
+        lines = Lines(table, found.literals)
+        made = MariaDbTable(table, found.id, statements, lines.row)
+        made.lines = lines
         if made.staged:
             for statement in create_stage(self.server, stage, found.columns):
                 self.server.run(statement)
@@ -76,6 +74,10 @@ class MariaDbTarget(StagedTarget):
 
     def round(self, prepared: PreparedTable, writes: Sequence[Write]) -> MariaDbRound:
         return MariaDbRound(self.server, cast(MariaDbTable, prepared), writes)
+
+    def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
+        prepared = cast(MariaDbTable | None, self.known(table))  # how it takes values is known from then on
+        return None if prepared is None else prepared.lines.encode(writes)
 
     def exists(self, table: TargetTable) -> bool:
         return self.server.has_table_in(table.namespace, table.name)
@@ -97,15 +99,36 @@ class MariaDbRound(Round):
     def lock_out_truncates(self) -> None:
         self.database.rows(self.statements.share)
 
-    def fill(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        lines = _staged_lines(rows) if statement == self.statements.stage else map(_line, rows)
-        self.database.load(statement, _packets(lines))
+    def stage_plain(self, writes: Writes) -> None:
+        encoded = self.encoded_ahead
+        if encoded is None:
+            super().stage_plain(writes)
+            return
+        if encoded.upserts:
+            self.database.load(self.statements.stage_full, encoded.upserts)
+        if encoded.deletes:
+            try:
+                self.database.load(self.statements.stage_deletes, encoded.deletes)
+            except PoisonRow as poison:
+                if poison.index is not None:
+                    poison.index += writes.upserts
+                raise
 
-    def upsert(self, rows: int) -> int:
+    def fill(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        packets = staged_packets if statement == self.statements.stage else move_packets
+        self.database.load(statement, packets(rows))
+
+    @property
+    def encoded_ahead(self) -> Encoded | None:
+        """What `MariaDbTarget.encode` made for the table as it is known now."""
+        encoded = self.writes.encoded if isinstance(self.writes, Writes) else None
+        return encoded if isinstance(encoded, Encoded) and encoded.by is self.prepared.lines else None
+
+    def upsert(self, rows: int, statements: Iterable[str]) -> int:
         """A key that is not there when the first statement looks, and is when the second one inserts, is somebody
         else's new row; unless two rows of the round are one row here."""
         try:
-            return super().upsert(rows)
+            return super().upsert(rows, statements)
         except PoisonRow as poison:
             if not is_duplicate_key(poison, self.prepared.key_index) or self.database.rows(self.statements.doubles):
                 raise
@@ -124,7 +147,7 @@ class MariaDbRound(Round):
             return False
         try:
             with self.database.savepoint():
-                self.database.load(self.statements.load, _packets(self._plain_lines()))
+                self.database.load(self.statements.load, self._upsert_packets())
         except PoisonRow as poison:
             if not is_duplicate_key(poison, self.prepared.key_index):
                 raise
@@ -133,38 +156,19 @@ class MariaDbRound(Round):
         return True
 
     def _only_full_images(self) -> bool:
+        if isinstance(self.writes, Writes):
+            return self.writes.upserts == len(self.writes)
         for write in self.writes:
             row = write.row
             if row.values is None or row.moved_from is not None or UNAVAILABLE in row.values:
                 return False
         return True
 
-    def _plain_lines(self) -> Iterable[str]:
-        alive = "\t0" if self.prepared.table.on_delete is DeletePolicy.SOFT else ""
+    def _upsert_packets(self) -> Iterable[bytes]:
+        encoded = self.encoded_ahead
+        return upsert_packets(self._upsert_lines()) if encoded is None else encoded.upserts
+
+    def _upsert_lines(self) -> Iterator[tuple[int, str, Position]]:
         for number, write in enumerate(self.writes):
             assert write.row.values is not None
-            yield f"{self.encoded(number, write.row.values)[0]}\t{_packed(write.row.position.pack())}{alive}\n"
-
-
-def _staged_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    for number, op, position, base, mask, text in rows:
-        at = _packed(position)
-        yield f"{number}\t{op}\t{at}\t{at if base is position else _packed(base)}\t{mask}\t{text}\n"
-
-
-def _line(row: Sequence[Any]) -> str:
-    """Of a staged move: its place is bytes, all else is a number or needs no escapes."""
-    return "\t".join([_packed(field) if isinstance(field, bytes) else str(field) for field in row]) + "\n"
-
-
-@lru_cache(maxsize=8)
-def _packed(position: bytes) -> str:
-    """Rows of one page share their position, and a row's base mostly is its position."""
-    return escape(raw(position))
-
-
-def _packets(lines: Iterable[str]) -> Iterator[bytes]:
-    lines = iter(lines)
-    while portion := encode_line("".join(islice(lines, PORTION))):
-        for start in range(0, len(portion), _PACKET):
-            yield portion[start : start + _PACKET]
+            yield number, self.encoded(number, write.row.values)[0], write.row.position

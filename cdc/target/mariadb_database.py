@@ -25,7 +25,7 @@ from cdc.errors import CdcError, Poison, Terminal, Transient
 from cdc.settings import DatabaseSettings
 from cdc.target.base import PoisonRow
 from cdc.target.mariadb_errors import refused, translated
-from cdc.target.sqlstate import Row
+from cdc.target.sqlstate import Row, Savepoints
 
 FLAGS = CLIENT.LOCAL_FILES | CLIENT.FOUND_ROWS
 """What a connection must ask for: loads of our own, and row counts that include rows an update left as they were."""
@@ -53,7 +53,7 @@ _STATEMENT_BYTES = 1 << 20
 _INSERT = re.compile(r"(INSERT .*? VALUES )(\(.*?\))( ON DUPLICATE KEY UPDATE .*)?", re.DOTALL)
 
 
-class MariaDbDatabase:
+class MariaDbDatabase(Savepoints):
     """`connect` opens a connection in autocommit mode with `FLAGS`, in UTC and strict mode, whose current database is
     the state's (see `cdc.db.mariadb`)."""
 
@@ -63,7 +63,6 @@ class MariaDbDatabase:
     counts_upserts = True
 
     def __init__(self, connect: Callable[[], pymysql.Connection[Any]]) -> None:
-        self._depth = 0  # of savepoints
         self._connection = connect()
         try:
             self._prepare_session()
@@ -164,23 +163,12 @@ class MariaDbDatabase:
             self._undo("ROLLBACK")
             raise
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        self._depth += 1
-        name = f"s{self._depth}"
-        try:
-            self.run(f"SAVEPOINT {name}")
-            try:
-                yield
-            except Poison:
-                self.run(f"ROLLBACK TO SAVEPOINT {name}")
-                raise
-            except BaseException:  # a deadlock has ended the transaction, savepoints and all
-                self._undo(f"ROLLBACK TO SAVEPOINT {name}")
-                raise
-            self.run(f"RELEASE SAVEPOINT {name}")
-        finally:
-            self._depth -= 1
+    def roll_back_to(self, savepoint: str, error: BaseException) -> None:
+        statement = f"ROLLBACK TO SAVEPOINT {savepoint}"
+        if isinstance(error, Poison):
+            self.run(statement)
+        else:  # a deadlock has ended the transaction
+            self._undo(statement)
 
     def _undo(self, statement: str) -> None:
         """After an error that says more than this one would: what is not undone ends with the connection."""

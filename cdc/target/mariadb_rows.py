@@ -10,34 +10,30 @@ from struct import Struct
 from typing import Any
 
 from cdc.db.mariadb import quote
-from cdc.model import UNAVAILABLE, DeletePolicy, TargetTable, Value
-from cdc.target.base import Owner
+from cdc.model import UNAVAILABLE, TargetTable, Value
+from cdc.target.lines import Text
 from cdc.target.mariadb_database import MariaDbDatabase
 from cdc.target.mariadb_tables import stored_columns
-from cdc.target.mariadb_types import BLOBS, WHOLE, Stored, Text, encode_line
+from cdc.target.mariadb_types import BLOBS, WHOLE, Stored, encode_line
 from cdc.target.rows import Cell, Cells
-from cdc.target.sqlstate import marks, stored_version
-from cdc.target.sqlstate_parked import MINE
+from cdc.target.sqlrows import PAGE, SqlRows
+from cdc.target.sqlstate import Row
 
-PAGE = 5000
 _FLOAT = Struct("f")
 _TIMES = ("date", "datetime", "timestamp", "time")
 
 
-class MariaDbRows:
+class MariaDbRows(SqlRows):
     """A `TargetRows`. Raises `Terminal` when the table or a column of it is not there."""
 
+    database: MariaDbDatabase
+
     def __init__(self, database: MariaDbDatabase, table: TargetTable) -> None:
-        self._database = database
-        self._table = table
         columns, literals = stored_columns(database, table)
         self._encoders = [_encoder(stored, literal) for stored, literal in zip(columns, literals, strict=True)]
-        self._columns = ", ".join(map(_shown, columns))
-        self._keys = ", ".join(quote(name) for name in table.key)
         self._read = [_plain if stored.type == "decimal" else None for stored in columns]
-        soft = table.soft_delete if table.on_delete is DeletePolicy.SOFT else None
-        self._deleted = quote(soft) if soft else "0"
-        self._from = f"FROM {quote(table.namespace, table.name)}"
+        shown, name = ", ".join(map(_shown, columns)), quote(table.namespace, table.name)
+        super().__init__(database, table, columns=shown, name=name, quote=quote)
         if database.is_mariadb:
             database.run("SET SESSION max_statement_time = 0")  # a whole table takes as long as it takes
 
@@ -48,36 +44,11 @@ class MariaDbRows:
         )
 
     def all(self) -> Iterator[list[Cells]]:
-        query = f"SELECT {self._columns} {self._from} WHERE NOT {self._deleted}"
-        return (self._cells(page) for page in self._database.stream(query, PAGE))
+        return map(self.cells, self.database.stream(self.alive, PAGE))
 
-    def of_keys(self, keys: Sequence[Cells]) -> list[Cells]:
-        one = f"({marks(len(self._table.key))})"
-        rows = self._database.rows(
-            f"SELECT {self._columns} {self._from} WHERE NOT {self._deleted}"
-            f" AND ({self._keys}) IN ({', '.join([one] * len(keys))})",
-            [part for key in keys for part in key],
-        )
-        return self._cells(rows)
-
-    def soft_deleted(self) -> int:
-        return int(self._database.rows(f"SELECT count(*) {self._from} WHERE {self._deleted}")[0][0])
-
-    def holds(self, owner: Owner) -> dict[str, int]:
-        if not stored_version(self._database):
-            return {}
-        rows = self._database.rows(
-            f"SELECT hold, count(*) FROM cdc_parked WHERE {MINE} AND mapping = ? GROUP BY hold",
-            (owner.pipeline, owner.target, self._table.mapping),
-        )
-        return dict(rows)
-
-    def close(self) -> None:
-        self._database.close()
-
-    def _cells(self, rows: Sequence[tuple[Any, ...]]) -> list[Cells]:
+    def cells(self, rows: list[Row]) -> list[Cells]:
         if not any(self._read):
-            return list(rows)
+            return rows
         return [
             tuple(
                 cell if read is None or cell is None else read(cell) for cell, read in zip(row, self._read, strict=True)

@@ -15,8 +15,9 @@ import structlog
 from cdc.db.mariadb import quote
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, Kind, TargetColumn, TargetTable
+from cdc.target.lines import Text
 from cdc.target.mariadb_database import MariaDbDatabase
-from cdc.target.mariadb_types import KEY_BYTES, Stored, Text, declared_type, literal
+from cdc.target.mariadb_types import KEY_BYTES, Stored, declared_type, literal
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate_target import lent_name, tombstone_name
 

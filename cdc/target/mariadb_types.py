@@ -30,19 +30,17 @@ table is prepared, a value that does not fit is parked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from math import isfinite
-from typing import Any
 
 import msgspec
 
 from cdc.errors import Poison, Terminal
 from cdc.model import ColumnType, Kind, TargetColumn, Value
+from cdc.target.lines import Text
 from cdc.target.postgres_types import time_literal
 from cdc.target.sqlite_types import as_text
-
-Text = Callable[[Value], str]
 
 KEY_BYTES = 3072
 """The longest key of an InnoDB table."""
@@ -273,8 +271,7 @@ def _bits(column: ColumnType, stored: Stored) -> Text | None:
     return lambda value: raw(int(value, 2).to_bytes((bits + 7) // 8, "big"))
 
 
-_EPOCH = date(1970, 1, 1)
-_DAYS = range((date(1, 1, 1) - _EPOCH).days, (date(9999, 12, 31) - _EPOCH).days + 1)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _MIDNIGHT = datetime(1970, 1, 1)
 _LONGEST = 839 * 3_600_000_000  # µs of a time column
 
@@ -284,9 +281,10 @@ def _date(column: ColumnType, stored: Stored) -> Text | None:
 
 
 def _day(value: int) -> str:
-    if value in _DAYS:
-        return (_EPOCH + timedelta(value)).isoformat()
-    raise _out_of_range("a date outside the years 1 to 9999")
+    try:
+        return date.fromordinal(value + _EPOCH_ORDINAL).isoformat()
+    except (ValueError, OverflowError):
+        raise _out_of_range("a date outside the years 1 to 9999") from None
 
 
 def _time(column: ColumnType, stored: Stored) -> Text | None:
@@ -311,7 +309,7 @@ def _timestamp(column: ColumnType, stored: Stored) -> Text | None:
         if value % unit:
             raise _out_of_range(f"more than {stored.fraction or 0} digits behind the second")
         try:
-            return str(_MIDNIGHT + timedelta(0, 0, value))
+            return (_MIDNIGHT + timedelta(0, 0, value)).isoformat(" ")
         except OverflowError:
             raise _out_of_range("a moment outside the years 1 to 9999") from None
 
@@ -366,65 +364,3 @@ def escape(text: str) -> str:
 
 def encode_line(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def line_builder(columns: Sequence[TargetColumn], literals: Sequence[Text | None]) -> Callable[[Sequence[Value]], str]:
-    """The function that makes a row's fields as LOAD DATA's text, without the line's end. None becomes \\N.
-
-    Generated for the column list: one f-string, then one look at the whole line. A line with exactly the tabs and
-    backslashes that were written on purpose needs no escapes; any other is made again field by field.
-    """
-    slowly = _field_by_field(columns, literals)
-    if not columns:
-        return slowly  # of a table known by name only, from a truncate that came before any row
-    names: dict[str, Any] = {
-        "slowly": slowly,
-        "Poison": Poison,
-        "NULL": "\\N",
-        "TAB": "\t",
-        "LF": "\n",
-        "BACKSLASH": "\\",
-    }
-    fields = []
-    for index, convert in enumerate(literals):
-        names[f"f{index}"] = convert
-        shown = f"v{index}" if convert is None else f"f{index}(v{index})"
-        fields.append(f"{{NULL if v{index} is None else {shown}}}")
-    code = (
-        "def line(row):\n"
-        f"    ({', '.join(f'v{index}' for index in range(len(columns)))},) = row\n"
-        "    try:\n"
-        f"        text = f'{'{TAB}'.join(fields)}'\n"
-        "    except Poison:\n"
-        "        return slowly(row)\n"
-        f"    if text.count(TAB) != {len(columns) - 1} or LF in text or text.count(BACKSLASH) != row.count(None):\n"
-        "        return slowly(row)\n"
-        "    return text\n"
-    )
-    exec(code, names)
-    built: Callable[[Sequence[Value]], str] = names["line"]
-    return built
-
-
-def _field_by_field(
-    columns: Sequence[TargetColumn], literals: Sequence[Text | None]
-) -> Callable[[Sequence[Value]], str]:
-    """The line with every field escaped, and errors that name the column."""
-
-    def field(column: TargetColumn, convert: Text | None, value: Value) -> str:
-        if value is None:
-            return "\\N"
-        try:
-            return escape(str(value) if convert is None else convert(value))
-        except Poison as error:
-            raise Poison(f"column {column.name}: {error.what}", reason=error.reason) from error
-
-    pairs = list(zip(columns, literals, strict=True))
-    return lambda row: "\t".join(
-        [field(column, convert, value) for (column, convert), value in zip(pairs, row, strict=True)]
-    )
-
-
-def as_row(line: Callable[[Sequence[Value]], str]) -> Callable[[Sequence[Value]], Sequence[Any]]:
-    """A line as the one field that a `PreparedTable` encodes a row to."""
-    return lambda values: (line(values),)

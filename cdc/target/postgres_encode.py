@@ -3,17 +3,15 @@ batch before meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import Position, TargetColumn
+from cdc.target.lines import Block, portions
 from cdc.target.postgres_lines import copy_block_builder
 from cdc.target.postgres_statements import DELETE
-
-PORTION = 1000
-"""Rows sent at once: 250 kB of ordinary ones."""
 
 
 class Encoded(NamedTuple):
@@ -29,7 +27,7 @@ class Encoder:
     """For one thread at a time; knows the columns it was asked for."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[TargetColumn, ...], tuple[Callable[..., str], Callable[..., str]]] = {}
+        self._lines: dict[tuple[TargetColumn, ...], tuple[Block, Block]] = {}
 
     def encode(self, columns: tuple[TargetColumn, ...], key_indexes: Sequence[int], writes: Writes) -> Encoded | None:
         """None when some value does not fit its column: then the rows must be looked at one by one."""
@@ -38,22 +36,15 @@ class Encoder:
             keys = [columns[index] for index in key_indexes]
             lines = self._lines[columns] = (copy_block_builder(columns), copy_block_builder(keys))
         number = writes.upserts
+        upserts, deletes = _ends(writes.positions[:number], "\n"), _ends(writes.positions[number:], f"\t{DELETE}\n")
         try:
             return Encoded(
                 columns,
-                list(_portions(lines[0], writes.values, writes.positions[:number], "\n")),
-                list(_portions(lines[1], writes.keys[number:], writes.positions[number:], f"\t{DELETE}\n")),
+                [text.encode() for text in portions(lines[0], writes.values, upserts)],
+                [text.encode() for text in portions(lines[1], writes.keys[number:], deletes)],
             )
-        except Poison:
+        except (Poison, UnicodeEncodeError):
             return None
-
-
-def _portions(
-    make: Callable[..., str], rows: Sequence[Any], positions: Sequence[Position], end: str
-) -> Iterator[bytes]:
-    for start in range(0, len(rows), PORTION):
-        part = rows[start : start + PORTION]
-        yield make(part, _ends(positions[start : start + PORTION], end)).encode()
 
 
 def _ends(positions: Sequence[Position], end: str) -> list[str]:

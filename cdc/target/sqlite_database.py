@@ -15,7 +15,7 @@ from urllib.parse import quote as quote_path
 
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.target.base import PoisonRow
-from cdc.target.sqlstate import Row
+from cdc.target.sqlstate import Row, Savepoints
 
 _OLDEST = (3, 38, 0)  # STRICT tables, RETURNING, UPDATE … FROM
 _MEMORY = "file::memory:"
@@ -50,7 +50,7 @@ _TERMINAL = {
 }
 
 
-class SqliteDatabase:
+class SqliteDatabase(Savepoints):
     """`wait_s`: how long to wait for another writer. `durable`: a commit survives a power cut. Without `create` a file
     that is not there looks like an empty database, and is not made."""
 
@@ -62,7 +62,6 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, wait_s: float = 30.0, durable: bool = True, create: bool = True) -> None:
         self._where = str(path)
-        self._depth = 0  # of savepoints
         if sqlite3.sqlite_version_info < _OLDEST:
             wanted = ".".join(map(str, _OLDEST))
             raise Terminal(f"this Python has SQLite {sqlite3.sqlite_version}", hint=f"{wanted} or newer is needed")
@@ -113,23 +112,11 @@ class SqliteDatabase:
 
     exclusively = transaction
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        self._depth += 1
-        name = f"s{self._depth}"
-        try:
-            self.run(f"SAVEPOINT {name}")
-            try:
-                yield
-            except BaseException:
-                with suppress(sqlite3.ProgrammingError):
-                    if self._connection.in_transaction:
-                        self._connection.execute(f"ROLLBACK TO {name}")
-                        self._connection.execute(f"RELEASE {name}")
-                raise
-            self.run(f"RELEASE {name}")
-        finally:
-            self._depth -= 1
+    def roll_back_to(self, savepoint: str, error: BaseException) -> None:
+        with suppress(sqlite3.ProgrammingError):
+            if self._connection.in_transaction:
+                self._connection.execute(f"ROLLBACK TO {savepoint}")
+                self._connection.execute(f"RELEASE {savepoint}")
 
     def has_table(self, name: str) -> bool:
         return bool(self.rows("SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?", (name,)))

@@ -63,7 +63,9 @@ class Statements:
     bury: tuple[str, ...]  # tombstones of the staged deletes that pass the guard and left no row behind
     settle_redelivered: str  # creates of key changes that are there already: PARTIAL
     borrow: str  # creates of key changes get what they lack from what was lent: FULL
+    has_tombstones: str  # answers something when a deleted row is remembered
     upsert: tuple[str, ...]
+    upsert_undeleted: tuple[str, ...]  # the same where no deleted row is remembered
     partial: str
     unbury: str
     forget_lent: str
@@ -94,7 +96,8 @@ class PreparedTable:
 
 class Round:
     """One round of writes to one table, in the open transaction of `database`. A target may override how rows get into
-    the staging tables (`fill`), and what keeps truncates away until the commit (`lock_out_truncates`)."""
+    the staging tables (`fill`, `stage_plain`), and what keeps truncates away until the commit
+    (`lock_out_truncates`)."""
 
     def __init__(self, database: Database, prepared: PreparedTable, writes: Sequence[Write]) -> None:
         self.database = database
@@ -127,9 +130,17 @@ class Round:
         """Fill the staging tables."""
         for statement in self.statements.clear:
             self.database.run(statement)
-        self.fill(self.statements.stage, self._plain() if isinstance(self.writes, Writes) else self._staged())
+        if isinstance(self.writes, Writes):
+            upserts = self.writes.upserts
+            self.numbers = [upserts, 0, len(self.writes) - upserts, 0]
+            self.stage_plain(self.writes)
+        else:
+            self.fill(self.statements.stage, self._staged())
         if self.moves:
             self.fill(self.statements.stage_moves, self.moves)
+
+    def stage_plain(self, writes: Writes) -> None:
+        self.fill(self.statements.stage, self._plain(writes))
 
     def fill(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         self.database.run_many(statement, rows)
@@ -137,12 +148,9 @@ class Round:
     def lock_out_truncates(self) -> None:
         """The table's floor holds until we commit."""
 
-    def _plain(self) -> Iterator[tuple[Any, ...]]:
+    def _plain(self, writes: Writes) -> Iterator[tuple[Any, ...]]:
         """The staged rows of plain writes, without making objects of them."""
-        assert isinstance(self.writes, Writes)
-        writes, upserts = self.writes, self.writes.upserts
-        self.numbers = [upserts, 0, len(writes) - upserts, 0]
-        encode, all_present = self.prepared.encode, self._all_present
+        upserts, encode, all_present = writes.upserts, self.prepared.encode, self._all_present
         for number, (key, place) in enumerate(zip(writes.keys, writes.positions, strict=True)):
             position = place.pack()
             op, values = (FULL, writes.values[number]) if number < upserts else (DELETE, self._key_only(key))
@@ -228,19 +236,24 @@ class Round:
             run(self.statements.settle_redelivered)
             run(self.statements.borrow)
         applied = 0
+        if len(self.writes) == self.numbers[DELETE]:
+            return 0
+        # Looking for each row among no tombstones costs time.
+        deleted = bool(self.database.rows(self.statements.has_tombstones))
         if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += self.upsert(self.numbers[FULL] + self.numbers[BORROWING])
+            statements = self.statements.upsert if deleted else self.statements.upsert_undeleted
+            applied += self.upsert(self.numbers[FULL] + self.numbers[BORROWING], statements)
         if self.numbers[PARTIAL] or self.numbers[BORROWING]:
             applied += run(self.statements.partial)
-        if len(self.writes) > self.numbers[DELETE]:
+        if deleted:
             run(self.statements.unbury)
         if self.moves:
             run(self.statements.forget_lent)
         return applied
 
-    def upsert(self, rows: int) -> int:
+    def upsert(self, rows: int, statements: Iterable[str]) -> int:
         """Write the full images, at most that many rows; how many were written."""
-        return self._until(rows, self.statements.upsert)
+        return self._until(rows, statements)
 
     def _until(self, rows: int, statements: Iterable[str]) -> int:
         """Run statements until all rows are done; how many were."""

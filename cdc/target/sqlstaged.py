@@ -52,6 +52,10 @@ class StagedTarget(SqlTarget):
         """What `prepare` made; a table must be prepared before a transaction writes to it."""
         return self._tables[table]
 
+    def known(self, table: TargetTable) -> PreparedTable | None:
+        """The same in another thread, while tables may be prepared or forgotten."""
+        return self._tables.get(table)
+
     def prepared_tables(self) -> list[PreparedTable]:
         return [prepared for prepared in self._tables.values() if prepared.staged]
 

@@ -19,8 +19,8 @@ removes what the one before it stopped using. Every statement may run again: not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from typing import Any, Protocol, TypeAlias
 
@@ -68,6 +68,34 @@ class Database(Protocol):
         column's value in the row that did not go in."""
 
     def close(self) -> None: ...
+
+
+class Savepoints:
+    """Savepoints of one connection, one inside another."""
+
+    _depth = 0
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        raise NotImplementedError
+
+    def roll_back_to(self, savepoint: str, error: BaseException) -> None:
+        """Because of an error, which may have ended the transaction, savepoints and all."""
+        raise NotImplementedError
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._depth += 1
+        name = f"s{self._depth}"
+        try:
+            self.run(f"SAVEPOINT {name}")
+            try:
+                yield
+            except BaseException as error:
+                self.roll_back_to(name, error)
+                raise
+            self.run(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
 
 
 _VERSIONS: tuple[tuple[str, ...], ...] = (

@@ -71,8 +71,9 @@ class SqlTarget:
     def prepare(self, table: TargetTable) -> None:
         raise NotImplementedError
 
-    def encode(self, table: TargetTable, writes: Writes) -> None:
+    def encode(self, table: TargetTable, writes: Writes) -> object:
         """Nothing: what a round stages is made row by row, while the driver takes it in."""
+        return None
 
     def forget(self) -> None:
         raise NotImplementedError

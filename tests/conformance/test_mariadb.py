@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
+from cdc.blocks import RowBlock, Writes, folded
 from cdc.engine.apply import Applier
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.model import NEG_INFINITY, POS_INFINITY, ColumnType, Kind, MappedRow, TargetColumn, TargetTable, Write
@@ -19,6 +20,7 @@ from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_errors import refused
 from cdc.target.mariadb_tables import columns_of
 from tests import tapes
+from tests.blocks import in_blocks
 from tests.fix_stack import new_mariadb_database
 from tests.fix_targets import MariaDbBench
 from tests.tapes import play
@@ -129,6 +131,48 @@ def test_a_bad_row_is_named_with_its_column(bench: MariaDbBench) -> None:
         transaction.write(table, writes)
     assert (caught.value.index, caught.value.where) == (3, "v")
     assert "secret" not in str(caught.value)
+
+
+def test_a_bad_key_of_a_delete_is_named_too(bench: MariaDbBench) -> None:
+    """Deletes of a block are loaded behind its upserts."""
+    tape = tapes.Tape()
+    rows = [tape.full(n, "a", "x", (1, n)) for n in range(3)]
+    rows += [tape.delete(7, (2, 0)), tape.delete(1 << 70, (2, 1))]
+    with (
+        ahead(bench, bench.table(), rows) as (target, table, writes),
+        pytest.raises(PoisonRow) as caught,
+        target.begin() as transaction,
+    ):
+        transaction.write(table, writes)
+    assert (caught.value.index, caught.value.where) == (4, "id")
+
+
+def test_what_was_made_for_a_table_that_changed_is_made_again(bench: MariaDbBench) -> None:
+    """A char column drops the blanks that a varchar column keeps, and the server says nothing."""
+    table = with_column(bench, ColumnType(Kind.TEXT, "text"), "varchar(5)")
+    row = msgspec.structs.replace(tapes.Tape().full(1, "a", "x", (1, 1)), values=(1, "a", "x", "b "))
+    with ahead(bench, table, [row]) as (target, _, writes):
+        target.database.run(f"ALTER TABLE {table.namespace}.{table.name} MODIFY v char(5)")
+        target.forget()
+        target.prepare(table)
+        with pytest.raises(PoisonRow, match="blanks"), target.begin() as transaction:
+            transaction.write(table, writes)
+
+
+@contextmanager
+def ahead(
+    bench: MariaDbBench, table: TargetTable, rows: list[MappedRow]
+) -> Iterator[tuple[MariaDbTarget, TargetTable, Writes]]:
+    """A target, and the rows as plain writes that it encoded."""
+    target = bench.target()
+    target.open(Owner(table.name, "target"))
+    with closing(target):
+        target.prepare(table)
+        writes = folded(table, [block for block in in_blocks(rows) if isinstance(block, RowBlock)])
+        assert writes is not None
+        writes.encoded = target.encode(table, writes)
+        assert writes.encoded is not None
+        yield target, table, writes
 
 
 def write_of(row: MappedRow) -> Write:
