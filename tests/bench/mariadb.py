@@ -1,8 +1,8 @@
 """`python -m tests.bench.mariadb`: the MariaDB target's write path beside the best that its server does in bulk.
 
-Both get the same rows, ready: the target as blocks of mapped rows (encoding them is its work, in another thread and a
-batch ahead, as a worker does it; `…_alone`: in the same thread and before each transaction), the native statements as
-the bytes that LOAD DATA reads. Batches of 5,000 rows, one COMMIT each, rounds that take turns, the best of each counts.
+Both get the same rows, ready: the target as ready.py says (`…_alone`: encoded in turns with the transactions), the
+native statements as the bytes that LOAD DATA reads. Batches of 5,000 rows, one COMMIT each, rounds that take turns, the
+best of each counts.
 Its own stack with MariaDB alone, which does not wait for its disk. The last line is JSON; `ratio_…` is the target's
 rows/s divided by those of the fastest native statement:
 
@@ -18,61 +18,24 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from cyclopts import App
 
-from cdc.blocks import RowBlock, Writes, folded
-from cdc.model import ColumnType, Kind, MappedRow, Position, RawRecord, RowOp, TargetColumn, TargetTable, Value
+from cdc.model import Value
 from cdc.settings import MariaDbTargetSettings, Secret
 from cdc.stack import Server, Stack
 from cdc.target.base import Owner
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import MariaDbDatabase, open_database
-from tests.blocks import in_blocks
+from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, table_of, values_of
 
-BATCH = 5000
-ROUNDS = 3
 _PACKET = 1 << 18
 _FORMAT = r"CHARACTER SET binary FIELDS TERMINATED BY '\t' ESCAPED BY '\\'"
-_RECORD = RawRecord("topic", 0, 0, None, None)
-_TEXT, _SHORT = ColumnType(Kind.TEXT, "text"), ColumnType(Kind.TEXT, "varchar", 100)
-_COLUMNS = {
-    "id": ColumnType(Kind.INTEGER, "int8"),
-    "name": _SHORT,
-    "email": _SHORT,
-    "notes": _TEXT,
-    "profile": ColumnType(Kind.JSON, "json"),
-    "a": ColumnType(Kind.INTEGER, "int4"),
-    "b": ColumnType(Kind.INTEGER, "int4"),
-    "amount": ColumnType(Kind.DECIMAL, "numeric", 12, 2),
-    "born": ColumnType(Kind.DATE, "date"),
-    "created": ColumnType(Kind.TIMESTAMP, "timestamp", 6),
-    "updated": ColumnType(Kind.TIMESTAMPTZ, "timestamptz", 6),
-    "active": ColumnType(Kind.BOOLEAN, "bool"),
-    "state": ColumnType(Kind.TEXT, "varchar", 20),
-    "score": ColumnType(Kind.FLOAT64, "float8"),
-}
 _versions = itertools.count(1)
 app = App(help="The MariaDB target beside its own server's bulk statements.")
-
-
-def _values(key: int, version: int) -> tuple[Value, ...]:
-    return (
-        *(
-            key,
-            f"Name {key} {version}",
-            f"u{key}@example.org",
-            "some notes " + "x" * 60,
-            f'{{"a": {key}}}',
-            key,
-            version,
-        ),
-        *("12.50", 20455, 1767323045123456, "2026-01-02T03:04:05.123456Z", True, "active", 1.5),
-    )
 
 
 def _line(values: Sequence[Value]) -> bytes:
@@ -96,8 +59,7 @@ class Bench:
         with closing(open_database(settings, "mysql")) as admin:
             admin.run("CREATE OR REPLACE DATABASE bench")
         self.connect: Callable[[bool], MariaDbDatabase] = lambda create: open_database(settings, "bench")
-        columns = tuple(TargetColumn(name, type_, nullable=name != "id") for name, type_ in _COLUMNS.items())
-        self.table = TargetTable("bench/people", "bench", "people", columns, ("id",))
+        self.table = table_of("bench")
         target = MariaDbTarget(self.connect)
         target.open(Owner("bench", "setup"))
         with closing(target):
@@ -110,36 +72,12 @@ class Bench:
             self.database.run(statement)
 
     def target(self, ahead: bool = True) -> float:
-        """The target's transactions; the rows are mapped before the clock starts."""
-        batches = [self._mapped(keys, version) for version in (next(_versions),) for keys in self._batches()]
-        target = MariaDbTarget(self.connect)
-        target.open(Owner("bench", "target"))
-        with closing(target), ThreadPoolExecutor(1) as other:
-            target.prepare(self.table)
-            began = time.monotonic()
-            coming = other.submit(target.encode, self.table, batches[0])
-            for batch, after in itertools.zip_longest(batches, batches[1:]):
-                batch.encoded = coming.result()
-                if after is not None and ahead:
-                    coming = other.submit(target.encode, self.table, after)
-                with target.begin() as transaction:
-                    assert transaction.write(self.table, batch) == {}
-                if after is not None and not ahead:
-                    coming = other.submit(target.encode, self.table, after)
-            return self.rows / (time.monotonic() - began)
-
-    def _mapped(self, keys: Sequence[int], version: int) -> Writes:
-        rows = [
-            MappedRow(RowOp.UPSERT, (key,), _values(key, version), Position(1, version, key), _RECORD) for key in keys
-        ]
-        writes = folded(self.table, [block for block in in_blocks(rows) if isinstance(block, RowBlock)])
-        assert writes is not None
-        return writes
+        return rows_per_s(MariaDbTarget(self.connect), self.table, self.rows, next(_versions), ahead=ahead)
 
     def by_hand(self, *statements: str) -> float:
         """A LOAD DATA a batch, into the staging table if statements follow."""
         version = next(_versions)
-        batches = [b"".join(_line(_values(key, version)) for key in keys) for keys in self._batches()]
+        batches = [b"".join(_line(values_of(key, version)) for key in keys) for keys in batches_of(self.rows)]
         packets = [[batch[at : at + _PACKET] for at in range(0, len(batch), _PACKET)] for batch in batches]
         table = "stage" if statements else "by_hand"
         if statements:
@@ -154,11 +92,8 @@ class Bench:
                 self.run(*statements)
         return self.rows / (time.monotonic() - began)
 
-    def _batches(self) -> Iterator[range]:
-        return (range(first, min(first + BATCH, self.rows)) for first in range(0, self.rows, BATCH))
-
     def measure(self) -> dict[str, float]:
-        others = [name for name in (*_COLUMNS, "position") if name != "id"]
+        others = [name for name in (*COLUMNS, "position") if name != "id"]
         guarded = ", ".join(f"{name} = IF(VALUES(position) >= t.position, VALUES({name}), t.{name})" for name in others)
         upsert = f"INSERT INTO by_hand SELECT * FROM stage s ON DUPLICATE KEY UPDATE {guarded}".replace(
             " t.", " by_hand."

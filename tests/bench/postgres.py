@@ -1,0 +1,110 @@
+"""`python -m tests.bench.postgres`: the PostgreSQL target's write path beside hand-written COPY and guarded upsert.
+
+Both get the same rows, ready: the target as ready.py says, the statements as COPY text. Batches of 5,000 rows, one
+COMMIT each, rounds that take turns, the best of each counts. Its own stack with PostgreSQL alone, which does not wait
+for its disk. The last line is JSON; `ratio_…` is the target's rows/s divided by those of the statements:
+
+    empty      COPY straight into the table
+    existing   COPY into a staging table, then a guarded INSERT … ON CONFLICT
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from cyclopts import App
+
+from cdc.model import Value
+from cdc.stack import Stack
+from cdc.target.postgres import PostgresTarget
+from cdc.target.postgres_lines import copy_line_builder
+from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, table_of, values_of
+
+_versions = itertools.count(1)
+app = App(help="The PostgreSQL target beside hand-written COPY and guarded upsert.")
+
+
+class Bench:
+    def __init__(self, dsn: str, rows: int) -> None:
+        self.dsn, self.rows, self.table = dsn, rows, table_of("bench")
+        self.line = copy_line_builder(self.table.columns)
+        self.target()  # makes the table
+        self.connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
+        self.run(
+            "CREATE TABLE by_hand (LIKE bench.people INCLUDING ALL)",
+            "ALTER TABLE by_hand DROP _cdc_position, ADD position bigint",
+            "CREATE TEMP TABLE stage ON COMMIT DELETE ROWS AS SELECT * FROM by_hand WITH NO DATA",
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+        )
+
+    def run(self, *statements: str) -> None:
+        for statement in statements:
+            self.connection.execute(statement.encode())
+
+    def target(self) -> float:
+        target = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
+        return rows_per_s(target, self.table, self.rows, next(_versions))
+
+    def by_hand(self, table: str, *statements: str) -> float:
+        version = next(_versions)
+        texts = [
+            "".join(self._text(values_of(key, version), version) for key in keys) for keys in batches_of(self.rows)
+        ]
+        began = time.monotonic()
+        for text in texts:
+            with self.connection.transaction():
+                with self.connection.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
+                    copy.write(text)
+                self.run(*statements)
+        return self.rows / (time.monotonic() - began)
+
+    def _text(self, values: Sequence[Value], version: int) -> str:
+        return f"{self.line(values)}\t{version}\n"
+
+    def measure(self) -> dict[str, float]:
+        updates = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "position") if name != "id")
+        upsert = (
+            f"INSERT INTO by_hand AS t SELECT * FROM stage ORDER BY id ON CONFLICT (id) DO UPDATE SET {updates}"
+            " WHERE t.position <= excluded.position"
+        )
+        best: dict[str, float] = {}
+        for _ in range(ROUNDS):
+            self.run("TRUNCATE bench.people, by_hand")
+            for name, contender in {
+                "target_empty": self.target,
+                "copy_empty": lambda: self.by_hand("by_hand"),
+                "target_existing": self.target,
+                "upsert_existing": lambda: self.by_hand("stage", upsert),
+            }.items():
+                best[name] = max(best.get(name, 0.0), contender())
+        return {
+            **{name: round(figure) for name, figure in best.items()},
+            "ratio_empty": round(best["target_empty"] / best["copy_empty"], 2),
+            "ratio_existing": round(best["target_existing"] / best["upsert_existing"], 2),
+        }
+
+
+@app.default
+def main(*, rows: int = 100_000) -> int:
+    """Measure and print. rows: of the table."""
+    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
+        Path(folder).chmod(0o755)  # the server runs under an account of its own
+        stack = Stack(Path(folder) / "home")
+        try:
+            server = stack.up(["postgres"], fast=True).postgres
+            print(json.dumps({"rows": rows, "rows_per_s": Bench(server.url("postgresql", "postgres"), rows).measure()}))  # noqa: T201
+        finally:
+            stack.reset(execute=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(app())
