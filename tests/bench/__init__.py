@@ -10,8 +10,8 @@ rounds that take turns, a fresh target database a run.
     python -m tests.bench --search-sink     what of the JDBC sink's settings makes it faster → results.json: sink_search
     python -m tests.bench --workload NAME   only this one: snapshot, expressions, remote, mixed, wide, large, many;
                                             growth, startup, latency, backlog
-    python -m tests.bench.postgres          a target's write path alone, fed with ready rows, beside its server's own bulk
-    python -m tests.bench.mariadb           statements (`make bench` begins with both); what they share: ready.py
+    python -m tests.bench.postgres          a target's write path alone, fed with ready rows, beside its server's own
+    python -m tests.bench.mariadb           bulk statements (`make bench` begins with both); what they share: ready.py
 
 What the figures mean:
 
