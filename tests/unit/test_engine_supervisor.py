@@ -171,12 +171,13 @@ def test_until_stops_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_come_any_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(a_1=[(NEEDS_A_PERSON, 1.0)], b_1=[(RUNS, 0.0)])
     world.profiled = {"a_1": "the topic is compacted"}
-    with structlog.testing.capture_logs() as lines:
-        assert run(monkeypatch, world, until=lambda: False) == 1
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.supervisor._log", log)
+    assert run(monkeypatch, world, until=lambda: False) == 1
     assert world.now < 2
     assert "terminate b_1" in [what for _, what in world.log]
-    (told,) = lines
-    assert (told["mapping"], told["reason"]) == ("a", "the topic is compacted")
+    (told,) = log.calls
+    assert (told.kwargs["mapping"], told.kwargs["reason"]) == ("a", "the topic is compacted")
 
 
 def test_a_supervisor_that_is_gone_is_no_defect() -> None:
