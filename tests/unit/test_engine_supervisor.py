@@ -180,6 +180,16 @@ def test_what_cannot_come_any_more_is_not_waited_for(monkeypatch: pytest.MonkeyP
     assert (told.kwargs["mapping"], told.kwargs["reason"]) == ("a", "the topic is compacted")
 
 
+def test_a_real_worker_says_why_a_person_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.supervisor._log", log)
+    spec = WorkerSpec(tmp_path / "gone.yaml", tmp_path / "connections.yaml", "?", "hub")
+    assert Supervisor([spec], lambda: False).run() == 1
+    (told,) = log.calls
+    assert told.kwargs["target"] == "hub"
+    assert "gone.yaml" in told.kwargs["reason"]
+
+
 def test_a_supervisor_that_is_gone_is_no_defect() -> None:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     ours.close()
