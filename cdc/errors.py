@@ -37,6 +37,10 @@ class Transient(CdcError):
     """May heal by itself: a server that is down, a lock that was not granted, a lost connection."""
 
 
+class Resting(Transient):
+    """Not even tried, because what is wrong has been noticed and logged already: retries say nothing of it."""
+
+
 class Terminal(CdcError):
     """Stops the pipeline until somebody acts: retention overrun, a new epoch, a wrong setting."""
 

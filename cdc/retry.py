@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 import tenacity
 
-from cdc.errors import Transient
+from cdc.errors import Resting, Transient
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -17,7 +17,8 @@ _log = structlog.get_logger(__name__)
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     wait = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("retry", attempt=state.attempt_number, wait_s=round(wait, 2), error=str(error))
+    log = _log.debug if isinstance(error, Resting) else _log.warning
+    log("retry", attempt=state.attempt_number, wait_s=round(wait, 2), error=str(error))
 
 
 def retrying(

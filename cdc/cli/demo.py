@@ -127,7 +127,7 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
         if latency:
             console.print(
                 f"latency   {pipeline}: p50 {latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms"
-                " (commit at the source to commit in the hub)"
+                f" (commit at the source to commit in the {shown.targets[pipeline]})"
             )
     if "billing" in shown.latency_ms:
         console.print("          MariaDB tells commit times in whole seconds: up to 1,000 ms of its figures are that")

@@ -1,17 +1,20 @@
 """How the pipelines are: what runs, what is behind and by how much, what was set aside, what the connectors say.
 
-Asks the targets, Kafka and Kafka Connect, each on its own: what does not answer is named in `unreachable`, the rest is
-shown. Takes no partitions and changes nothing.
+Asks the targets, Kafka and Kafka Connect, each on its own: what does not answer in time is named in `unreachable`, the
+rest is shown. Takes no partitions and changes nothing.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from cdc.control.connector_states import ConnectorState, connector_states
 from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
@@ -25,12 +28,15 @@ from cdc.target.base import Tally
 from cdc.target.operator import OpenSnapshot, ParkedEntry, PartitionState, WorkerState
 
 WAITING_ANSWERS_WITHIN_S = 3.0
+TARGETS_ANSWER_WITHIN_S = 8.0
+"""All of what a look asks. A server that is frozen keeps a connection open and says nothing, for as long as it is."""
 ASKED_AT_ONCE = 8
-"""Targets and Connect; each target is asked over a connection of its own."""
+"""Connections to one target: each pipeline is asked about over a connection of its own."""
 NEAR = 1 / 3
 """Of a topic's retention: when less is left to the oldest waiting record, it is told as a problem."""
 
 State = Literal["running", "stopped", "failed", "never run", "unknown"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -187,17 +193,15 @@ def status(
     names = sorted({table.source_name for pipeline in pipelines for table in pipeline.tables})
     unreachable: list[str] = []
     offsets = Offsets()
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:  # so that those who are away are waited for together
-        connectors = threads.submit(connector_states, settings, names)
-        # before Kafka: a watermark only ever follows an end
-        stored = list(threads.map(lambda pipeline: _stored(settings, pipeline), pipelines))
-        for client in sorted({pipeline.client for pipeline in pipelines}):
-            same = [pipeline for pipeline in pipelines if pipeline.client == client]
-            try:
-                offsets.ask(settings, same)
-            except CdcError as error:
-                unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
-        sources, problem = connectors.result()
+    connectors = _begun(lambda: connector_states(settings, names))
+    stored = all_stored(settings, pipelines)  # before Kafka: a watermark only ever follows an end
+    for client in sorted({pipeline.client for pipeline in pipelines}):
+        same = [pipeline for pipeline in pipelines if pipeline.client == client]
+        try:
+            offsets.ask(settings, same)
+        except CdcError as error:
+            unreachable.append(f"Kafka: {error.what}" + (f" (at {error.where})" if error.where else ""))
+    sources, problem = connectors.result()
     kafka_answers = not unreachable
     unreachable += [problem] if problem else []
     found = tuple(
@@ -265,6 +269,39 @@ class _Stored:
     tallies: list[Tally] = field(default_factory=list)
     parked: list[ParkedEntry] = field(default_factory=list)
     snapshots: list[OpenSnapshot] = field(default_factory=list)
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """`work` in a thread that keeps nobody: the process ends without it, as no executor's would."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def all_stored(settings: Settings, pipelines: Sequence[Pipeline]) -> list[tuple[_Stored, str]]:
+    """Each as `_stored` has it. All are asked at the same time, so that those who are away are waited for together."""
+    turns: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(ASKED_AT_ONCE))
+
+    def look(pipeline: Pipeline, turn: threading.Semaphore) -> tuple[_Stored, str]:
+        with turn:
+            return _stored(settings, pipeline)
+
+    deadline = time.monotonic() + TARGETS_ANSWER_WITHIN_S
+    looks = [_begun(partial(look, pipeline, turns[pipeline.target])) for pipeline in pipelines]
+    found = []
+    for pipeline, each in zip(pipelines, looks, strict=True):
+        try:
+            found.append(each.result(max(0.0, deadline - time.monotonic())))
+        except TimeoutError:
+            found.append((_Stored(), f"target {pipeline.target}: no answer in {TARGETS_ANSWER_WITHIN_S:g} s"))
+    return found
 
 
 def _stored(settings: Settings, pipeline: Pipeline) -> tuple[_Stored, str]:

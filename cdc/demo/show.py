@@ -38,13 +38,15 @@ PIPELINES = ("billing", "crm")  # each with a source of its name; the partner's 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the demo found. `latency_ms`: by pipeline, p50 and p99 from commit at the source to commit in the target."""
+    """What the demo found. `latency_ms`: by pipeline, p50 and p99 from commit at the source to commit in the target
+    (`targets`: its name, by pipeline)."""
 
     loaded_transactions: int
     loaded_rows: int
     seconds: float
     caught_up_s: float
     latency_ms: dict[str, dict[str, float]]
+    targets: dict[str, str]
     lag: int
     parked: int
     compared: CompareReport
@@ -105,6 +107,7 @@ def show(
         seconds=seconds,
         caught_up_s=caught_up_s,
         latency_ms={each.name: _latency(each.workers) for each in found.pipelines},
+        targets={each.name: each.target for each in found.pipelines},
         lag=sum(each.lag or 0 for each in found.pipelines),
         parked=sum(each.parked for each in found.pipelines),
         compared=compared,

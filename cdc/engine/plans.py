@@ -62,14 +62,11 @@ class Plans:
         old = {column.name: column.type for column in before.columns}
         new = {column.name: column.type for column in schema.columns}
         gone, retyped = sorted(old.keys() - new.keys()), sorted(n for n in old.keys() & new.keys() if old[n] != new[n])
+        come = sorted(new.keys() - old.keys())
+        if not (come or gone or retyped):
+            return  # their order, a default, the key
         log = _log.warning if gone or retyped else _log.info
-        log(
-            "the source table's columns changed",
-            topic=topic,
-            new=sorted(new.keys() - old.keys()),
-            gone=gone,
-            retyped=retyped,
-        )
+        log("the source table's columns changed", topic=topic, new=come, gone=gone, retyped=retyped)
 
     def _tables(self, topic: str) -> list[TableMapping]:
         tables = self._by_topic.get(topic)

@@ -51,6 +51,7 @@ class _Slot:
     failures: int = 0
     not_before: float = 0.0
     ended: bool = False
+    problem: str = ""  # why it ended, by its own last words
 
 
 class Supervisor:
@@ -73,7 +74,8 @@ class Supervisor:
         """Where the time of the workers that have ended by themselves went."""
 
     def run(self) -> int:
-        """The exit code: 0 stopped or caught up, 1 a pipeline needs a person."""
+        """The exit code: 0 stopped or caught up, 1 a pipeline needs a person. What `until` waits for does not come
+        without that pipeline: then all stop at once."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         code = 0
@@ -81,7 +83,7 @@ class Supervisor:
             while not self._signals and not all(slot.ended for slot in self._slots):
                 for slot in self._slots:
                     code = max(code, self._tend(slot))
-                if self._until is not None and self._until():
+                if self._until is not None and (code or self._until()):
                     break
                 self._sleep(0.1)
         finally:
@@ -89,12 +91,17 @@ class Supervisor:
         return code
 
     def _hear(self, slot: _Slot) -> None:
-        """What an ended process said last; one that was killed said nothing."""
+        """What an ended process said last: where its time went, and what it ended of. One that was killed said
+        nothing."""
         if slot.last_words is None:
             return
         with suppress(EOFError, OSError):
-            if slot.last_words.poll():
-                self.profiles.append(slot.last_words.recv())
+            while slot.last_words.poll():
+                words = slot.last_words.recv()
+                if isinstance(words, Profile):
+                    self.profiles.append(words)
+                else:
+                    slot.problem = str(words)
         slot.last_words.close()
         slot.last_words = None
 
@@ -130,17 +137,20 @@ class Supervisor:
         lived = self._clock() - slot.began
         slot.failures = 1 if lived > PROGRESS_SECONDS else slot.failures + 1
         if slot.failures > RESTARTS_WITHOUT_PROGRESS:
-            _log.error("worker keeps failing, not started again", mapping=str(slot.spec.mapping_file), status=status)
+            _log.error("worker keeps failing, not started again", **_part(slot.spec), status=status)
             self._end_pipeline(slot)
             return NEEDS_A_PERSON
         wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (slot.failures - 1))
         slot.not_before = self._clock() + wait
-        _log.warning("worker ended, starting it again", status=status, wait_s=wait, mapping=str(slot.spec.mapping_file))
+        _log.warning("worker ended, starting it again", status=status, wait_s=wait, **_part(slot.spec))
         return 0
 
     def _end_pipeline(self, slot: _Slot) -> None:
         """One worker of a pipeline needs a person: its other workers of that target stop too, other pipelines and the
         pipeline's other targets go on."""
+        if self._until is not None:
+            reason = slot.problem or "its worker ended again and again"
+            _log.error("not waited for any longer: a part stopped", **_part(slot.spec), reason=reason)
         ended = (slot.spec.mapping_file, slot.spec.target)
         for other in self._slots:
             if (other.spec.mapping_file, other.spec.target) == ended:
@@ -170,16 +180,29 @@ class Supervisor:
             self._hear(slot)
 
 
+def _part(spec: WorkerSpec) -> dict[str, str]:
+    """Which of the parts a line of the log is about."""
+    return {"mapping": str(spec.mapping_file)} | ({"target": spec.target} if spec.target else {})
+
+
+def say(last_words: Connection, words: Profile | str) -> None:
+    """To the supervisor, if it is still there to listen: without it the worker leaves too, and nothing is wrong."""
+    with suppress(OSError):
+        last_words.send(words)
+
+
 def work(spec: WorkerSpec, parent: int, last_words: Connection) -> None:
-    """The body of a worker process; its last words are where its time went."""
+    """The body of a worker process; its last words are where its time went, and why a person is needed."""
     os.environ.update(spec.environment)
-    configure_logs(spec.log_level)
+    configure_logs(spec.log_level, **_part(spec))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
     try:
         worker = Worker(parts(spec))
     except CdcError as error:
         _log.error("the worker could not start", error=error.what, where=error.where, hint=error.hint)
+        say(last_words, str(error))
         sys.exit(NEEDS_A_PERSON)
+    configure_logs(spec.log_level, pipeline=worker.pipeline.name, target=worker.pipeline.target)
 
     # One or many: a signal to a whole group reaches workers twice. It is the supervisor that kills at the second.
     signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
@@ -196,15 +219,17 @@ def work(spec: WorkerSpec, parent: int, last_words: Connection) -> None:
         try:
             worker.run()
         finally:
-            last_words.send(worker.profile())
+            say(last_words, worker.profile())
     except Transient as error:
         _log.error("the worker gives up for now", error=error.what, where=error.where, hint=error.hint)
         sys.exit(TEMPORARY)
     except CdcError as error:
         _log.error("the pipeline needs a person", error=error.what, where=error.where, hint=error.hint)
+        say(last_words, str(error))
         sys.exit(NEEDS_A_PERSON)
     except Exception as error:
         # Its message may hold a row's values; its kind and place do not.
         place = "".join(traceback.format_tb(error.__traceback__)[-5:])
         _log.error("a defect in the program: the pipeline needs a person", error=type(error).__name__, where=place)
+        say(last_words, f"a defect in the program: {type(error).__name__}")
         sys.exit(NEEDS_A_PERSON)

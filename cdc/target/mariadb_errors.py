@@ -67,6 +67,7 @@ _TRANSIENT = {
     1836: "the server is read-only: a fail-over under way?",
     4031: None,  # MySQL: disconnected for being idle
 }
+_CALLED = {ER.LOCK_DEADLOCK: "deadlock", ER.LOCK_WAIT_TIMEOUT: "a lock was not granted in time"}
 _TERMINAL = {
     ER.NET_PACKET_TOO_LARGE: "SET GLOBAL max_allowed_packet=67108864; it must be twice the size of the largest record",
     1665: "set binlog_format=ROW (or MIXED) at the target: READ COMMITTED needs it",
@@ -107,7 +108,8 @@ def translate(error: pymysql.Error) -> CdcError:
     if number in _REASONS or number in _VALUES:
         return refused(number, text)
     if number in _TRANSIENT:
-        return Transient(f"the target answered {number}", hint=_TRANSIENT[number])
+        what = f"{_CALLED[number]} ({number})" if number in _CALLED else number
+        return Transient(f"the target answered {what}", hint=_TRANSIENT[number])
     hint = _TERMINAL.get(number, "see the table's definition and this user's privileges (SHOW GRANTS)")
     return Terminal(f"the target refuses the statement: {text} ({number})", hint=hint)
 

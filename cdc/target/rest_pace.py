@@ -6,7 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from cdc.errors import Transient
+import structlog
+
+from cdc.errors import Resting, Transient
+
+_log = structlog.get_logger(__name__)
 
 LONGEST_WAIT_S = 30.0
 """A pause that is longer is not sat out inside a request: the batch is tried again later."""
@@ -33,13 +37,14 @@ class Pace:
         self._open_until = 0.0
 
     def wait(self) -> None:
-        """Wait for this request's turn. Raises `Transient` while the breaker is open or the pause is too long."""
+        """Wait for this request's turn. Raises `Resting` while the breaker is open, `Transient` when the pause is too
+        long."""
         with self._lock:
             now = self._clock()
             if self._failures >= self._most:
                 if now < self._open_until:
                     left = self._open_until - now
-                    raise Transient(f"the target failed {self._failures} times in a row: not asked for {left:.1f} s")
+                    raise Resting(f"the target failed {self._failures} times in a row: not asked for {left:.1f} s")
                 self._open_until = now + self._open_s  # this one is the probe; the others wait for what it finds
             at = max(now, self._next, self._paused_until)
             if at - now > LONGEST_WAIT_S:
@@ -56,10 +61,19 @@ class Pace:
     def answered(self) -> None:
         """It answers: the breaker closes."""
         with self._lock:
-            self._failures = 0
+            was_open, self._failures = self._failures >= self._most, 0
+        if was_open:
+            _log.info("the target answers again")
 
     def failed(self) -> None:
         with self._lock:
             self._failures += 1
             if self._failures >= self._most:
                 self._open_until = self._clock() + self._open_s
+            opens = self._failures == self._most
+        if opens:
+            _log.warning(
+                "the target fails again and again: asked only now and then until it answers",
+                failures=self._most,
+                every_s=self._open_s,
+            )

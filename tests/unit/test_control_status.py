@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from cdc.control.connect import ConnectorStatus, Part
@@ -13,10 +19,13 @@ from cdc.control.status import (
     State,
     TopicStatus,
     WorkerStatus,
+    all_stored,
     partition_status,
     state_of,
 )
+from cdc.mapping.load import loads
 from cdc.model import TopicPartition
+from cdc.settings import load
 from cdc.target.operator import PartitionState
 
 PLACE = TopicPartition("crm.public.customers", 1)
@@ -140,3 +149,32 @@ def test_connectors_that_capture_nothing_are_problems() -> None:
     assert "no task" in connector_state("crm", ConnectorStatus("crm", Part("RUNNING"), [])).problem
     assert "PAUSED" in connector_state("crm", ConnectorStatus("crm", Part("PAUSED"), [Part("PAUSED")])).problem
     assert connector_state("crm", ConnectorStatus("crm", Part("RUNNING"), [Part("RUNNING")])).problem == ""
+
+
+@pytest.fixture
+def frozen() -> Iterator[int]:
+    """The port of a server that lets everybody in and never says anything, as one under `kill -STOP` does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield int(listening.getsockname()[1])
+
+
+def test_a_target_that_is_frozen_keeps_nobody(tmp_path: Path, frozen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.control.status.TARGETS_ANSWER_WITHIN_S", 0.5)
+    entry = "host: 127.0.0.1, database: d, user: u, connect_timeout_s: 300"
+    file = tmp_path / "connections.yaml"
+    file.write_text(f"""
+targets:
+  copy: {{kind: sqlite, path: copy.db}}
+  maria: {{kind: mariadb, port: {frozen}, {entry}}}
+  pg: {{kind: postgresql, port: {frozen}, {entry}}}
+""")
+    mapping = "pipeline: {0}\nsource: crm\ntarget: {0}\ntables: [{{from: public.people, to: main.people}}]"
+    pipelines = [loads(mapping.format(name)) for name in ("maria", "copy", "pg")]
+    before, began = set(threading.enumerate()), time.monotonic()
+    maria, copy, pg = all_stored(load(file), pipelines)
+    assert time.monotonic() - began < 3  # of 300
+    assert (maria[1], pg[1]) == ("target maria: no answer in 0.5 s", "target pg: no answer in 0.5 s")
+    assert copy[1] == ""
+    waiting = set(threading.enumerate()) - before
+    assert len(waiting) == 2
+    assert all(each.daemon for each in waiting)  # the process can end

@@ -95,3 +95,11 @@ def test_columns_that_come_and_go_are_told(plans: Plans, monkeypatch: pytest.Mon
     plans.of(schema(*KEYED, Column("age", text), Column("city", text), version=3))
     told = [(call.method_name, *(call.kwargs[word] for word in ("new", "gone", "retyped"))) for call in log.calls]
     assert told == [("info", ["city"], [], []), ("warning", [], ["name"], ["age"])]
+
+
+def test_another_version_with_the_same_columns_is_not_told(plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.plans._log", log)
+    plans.of(schema(*KEYED))
+    plans.of(schema(*KEYED, version=2))
+    assert log.calls == []

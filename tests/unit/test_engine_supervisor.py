@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from cdc.engine.build import WorkerSpec
 from cdc.engine.meter import Profile
@@ -24,6 +25,7 @@ from cdc.engine.supervisor import (
     STOP_SECONDS,
     TEMPORARY,
     Supervisor,
+    say,
 )
 
 RUNS, IGNORES_STOPS = None, "deaf"
@@ -67,7 +69,7 @@ class World:
     def __init__(self, **lives: list[tuple[int | str | None, float]]) -> None:
         self.now, self.lives, self.log = 0.0, lives, list[tuple[float, str]]()
         self.at: dict[float, Callable[[], None]] = {}
-        self.profiled: dict[str, Profile] = {}  # last words of workers
+        self.profiled: dict[str, Profile | str] = {}  # last words of workers
         self.specs = [WorkerSpec(Path(name.split("_")[0]), Path("connections.yaml"), "?") for name in lives]
         self._names = {id(spec): name for spec, name in zip(self.specs, lives, strict=True)}
 
@@ -164,6 +166,35 @@ def test_until_stops_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(a_1=[(RUNS, 0.0)], b_1=[(RUNS, 0.0)])
     assert run(monkeypatch, world, until=lambda: world.now >= 3) == 0
     assert [what for at, what in world.log if at >= 3] == ["terminate a_1", "terminate b_1"]
+
+
+def test_what_cannot_come_any_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(a_1=[(NEEDS_A_PERSON, 1.0)], b_1=[(RUNS, 0.0)])
+    world.profiled = {"a_1": "the topic is compacted"}
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.supervisor._log", log)
+    assert run(monkeypatch, world, until=lambda: False) == 1
+    assert world.now < 2
+    assert "terminate b_1" in [what for _, what in world.log]
+    (told,) = log.calls
+    assert (told.kwargs["mapping"], told.kwargs["reason"]) == ("a", "the topic is compacted")
+
+
+def test_a_real_worker_says_why_a_person_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("cdc.engine.supervisor._log", log)
+    spec = WorkerSpec(tmp_path / "gone.yaml", tmp_path / "connections.yaml", "?", "hub")
+    assert Supervisor([spec], lambda: False).run() == 1
+    (told,) = log.calls
+    assert told.kwargs["target"] == "hub"
+    assert "gone.yaml" in told.kwargs["reason"]
+
+
+def test_a_supervisor_that_is_gone_is_no_defect() -> None:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    say(theirs, "nobody hears it")
+    theirs.close()
 
 
 def test_a_signal_stops_them_and_gives_them_time(monkeypatch: pytest.MonkeyPatch) -> None:
