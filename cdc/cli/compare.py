@@ -20,10 +20,16 @@ from cdc.control.run import find_pipelines
 from cdc.control.status import standing
 from cdc.reconcile.compare import compare as run_compare
 from cdc.reconcile.comparison import SETTLE_S, Options
-from cdc.reconcile.report import CompareReport, Difference, Progress, TableReport, What
+from cdc.reconcile.report import CompareReport, Difference, Progress, TableReport, Verdict, What
 from cdc.settings import load
 
-_STYLES = {"equal": "green", "differs": "bold red", "unsettled": "yellow"}
+_STYLES: dict[Verdict, str] = {
+    "equal": "green",
+    "parked": "yellow",
+    "unsettled": "yellow",
+    "never run": "yellow",
+    "differs": "bold red",
+}
 
 
 def compare(
@@ -49,7 +55,9 @@ def compare(
 
     Rows that differ are looked at again until they settle, so that changes on their way are no differences, as long as
     they need less than --settle; --wait is for pipelines that are further behind. Without names, all pipelines are
-    compared. Exit code 0: equal, 1: differences.
+    compared; parts that go to REST targets cannot be, and are named. Rows that differ because they are parked are told
+    apart (verdict "parked"), but are no equality. Exit code 0: all that was compared is equal; 1: differences, parked
+    ones too, or a target table that is not there ("never run"); 2: nothing can be compared.
     """
     settings = load(connections)
     found = find_pipelines(mappings, pipelines)
@@ -90,20 +98,26 @@ def print_tables(report: CompareReport) -> None:
     for each in report.tables:
         counts = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         verdict = Text(each.verdict, style=_STYLES[each.verdict])
-        table.add_row(each.mapping, verdict, *(f"{count:,}" for count in counts))
+        table.add_row(each.title, verdict, *(f"{count:,}" for count in counts))
     console.print(table)
     for each in report.tables:
         if notes := _notes(each):
-            console.print(f"{each.mapping}: {', '.join(notes)}")
+            console.print(f"{each.title}: {', '.join(notes)}")
     for each in report.tables:
         _print_examples(console, each)
     rate = report.rows / report.seconds if report.seconds else 0
     word = "equal" if report.equal else "not equal"
+    for left_out in report.not_compared:
+        console.print(f"not compared: {left_out.label} {left_out.reason}", style="yellow")
+    if report.excused:
+        word += f", {report.excused:,} rows differ but are parked (cdc parked list)"
     console.print(f"{word}: {report.rows:,} source rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)")
 
 
 def _notes(table: TableReport) -> list[str]:
     """What a reader of the counts must know besides."""
+    if table.never_run:
+        return ["never run: the target table is not there, cdc run creates it"]
     notes = (
         (table.unmapped, "refused by the mapping or the target's columns"),
         (table.unsettled, "kept changing"),
@@ -120,7 +134,7 @@ def _notes(table: TableReport) -> list[str]:
 def _print_examples(console: Console, table: TableReport) -> None:
     if not table.examples:
         return
-    console.print(table.mapping, style="bold")
+    console.print(table.title, style="bold")
     if table.columns:
         columns = ", ".join(f"{name} ({number:,})" for name, number in table.columns)
         console.print(f"  differing columns: {columns}")

@@ -15,8 +15,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cdc.db import postgres
 from cdc.engine.targets import open_rows
@@ -24,13 +25,16 @@ from cdc.errors import Usage
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import TargetTable
 from cdc.reconcile.columns import POSTGRES_SESSION
-from cdc.reconcile.comparison import Comparison, Options
+from cdc.reconcile.comparison import Comparison, Options, blank_report
 from cdc.reconcile.local_staging import LocalStaging
-from cdc.reconcile.report import CompareReport, Report, TableReport
+from cdc.reconcile.report import CompareReport, NotCompared, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
 from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
 from cdc.target.postgres_pooler import refuse_shared_sessions
+from cdc.target.rows import NoTable
+
+_Chosen: TypeAlias = tuple[Pipeline, TableMapping]
 
 PATIENCE = 3
 """A key whose source row keeps changing is given up after so many times `settle_s`."""
@@ -49,12 +53,16 @@ def compare(
 ) -> CompareReport:
     """Compare all mappings of `pipelines`, or those from or to one of `tables` ('schema.table').
 
-    Raises `Usage` for an unknown table, `MappingError` for a mapping that does not fit the source, `Terminal` for a
-    table that is not there or may not be read, `Transient` for a server that does not answer.
+    A mapping whose target table is not there has the verdict 'never run'; REST targets are `not_compared`.
+
+    Raises `Usage` for an unknown table or REST targets only, `MappingError` for a mapping that does not fit the source,
+    `Terminal` for a source table that is not there, a table that may not be read, or when no target table is there,
+    `Transient` for a server that does not answer.
     """
     began = clock()
     options = options or Options()
-    chosen = _chosen(_comparable(settings, pipelines), tables)
+    chosen, left_out = _comparable(settings, _chosen(list(pipelines), tables))
+    absent: list[NoTable] = []
     done: dict[tuple[str, str], TableReport] = {}
     with _Connections(settings) as connections:
         still: list[tuple[tuple[str, str], Comparison, _Target]] = []
@@ -62,13 +70,20 @@ def compare(
             target = connections.target(pipeline.target)
             with target.reading():
                 rows = connections.source(mapping)
-                one = Comparison(pipeline, mapping, rows, target.staging, options, report, clock)
-                one.first_pass()
                 name = (pipeline.target, mapping.id)
+                try:
+                    one = Comparison(pipeline, mapping, rows, target.staging, options, report, clock)
+                except NoTable as error:
+                    absent.append(error)
+                    done[name] = replace(blank_report(pipeline, mapping), never_run=True)
+                    continue
+                one.first_pass()
                 if one.open:
                     still.append((name, one, target))
                 else:
                     done[name] = one.finish()
+        if absent and len(absent) == len(chosen):
+            raise absent[0]
         deadline, wait = clock() + PATIENCE * options.settle_s, FIRST_WAIT_S
         while still:
             last = clock() >= deadline
@@ -81,22 +96,24 @@ def compare(
             if still:
                 sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT_S)
-    return CompareReport(tuple(done[pipeline.target, mapping.id] for pipeline, mapping in chosen), clock() - began)
+    found = tuple(done[pipeline.target, mapping.id] for pipeline, mapping in chosen)
+    return CompareReport(found, clock() - began, left_out)
 
 
-def _comparable(settings: Settings, pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+def _comparable(settings: Settings, chosen: Sequence[_Chosen]) -> tuple[list[_Chosen], tuple[NotCompared, ...]]:
     """Without those into REST targets, whose rows cannot be read: cdc deliveries tells what they were given."""
-    every = list(pipelines)
-    found = [pipeline for pipeline in every if pipeline.target not in settings.rest_targets]
-    if every and not found:
+    found = [each for each in chosen if each[0].target not in settings.rest_targets]
+    left_out = [pipeline for pipeline, _ in chosen if pipeline.target in settings.rest_targets]
+    if left_out and not found:
         raise Usage(
-            f"the rows of {every[0].target} cannot be read: it is a REST target",
+            f"the rows of {left_out[0].target} cannot be read: it is a REST target",
             hint="cdc deliveries list --state refused; cdc parked list",
         )
-    return found
+    labels = dict.fromkeys(pipeline.label for pipeline in left_out)
+    return found, tuple(NotCompared(label, "is a REST API (see cdc deliveries)") for label in labels)
 
 
-def _chosen(pipelines: Sequence[Pipeline], tables: Sequence[str]) -> list[tuple[Pipeline, TableMapping]]:
+def _chosen(pipelines: Sequence[Pipeline], tables: Sequence[str]) -> list[_Chosen]:
     every = [(pipeline, mapping) for pipeline in pipelines for mapping in pipeline.tables]
     if not tables:
         return every

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdc.errors import Poison
 from cdc.mapping.compile import compile_table
@@ -104,27 +104,23 @@ class Comparison:
             examples = self._staging.examples(self._options.examples, values=self._options.values)
             self._staging.drop()
         counts = totals.confirmed
+        refused = self._staging.refused_without_key
         self._tell("done", self._source_rows)
-        return TableReport(
-            mapping=self._mapping.id,
-            pipeline=self._pipeline.name,
-            source=self._mapping.source_name,
-            source_table=str(self._mapping.from_),
-            target=self._pipeline.target,
-            target_table=str(self._mapping.to),
+        return replace(
+            blank_report(self._pipeline, self._mapping),
             source_rows=self._source_rows,
             target_rows=self._target_rows,
             soft_deleted=self._soft_deleted,
             missing=counts.get(What.MISSING, 0),
             surplus=counts.get(What.SURPLUS, 0),
             different=counts.get(What.DIFFERENT, 0),
-            unmapped=counts.get(What.UNMAPPED, 0) + max(0, self._staging.refused_without_key - without_key),
+            unmapped=counts.get(What.UNMAPPED, 0) + max(0, refused - without_key),
             unsettled=totals.unsettled,
             in_flight=self._differing - sum(counts.values()) - totals.excused - totals.unsettled,
             kept=self._kept,
             parked=parked,
             parked_without_key=without_key,
-            excused=totals.excused,
+            excused=totals.excused + min(refused, without_key),
             unchecked=self._unchecked,
             columns=totals.columns,
             examples=examples,
@@ -190,6 +186,19 @@ class Comparison:
         began = self._clock()
         yield
         self._seconds += self._clock() - began
+
+
+def blank_report(pipeline: Pipeline, mapping: TableMapping) -> TableReport:
+    """The report of a mapping before anything was found."""
+    return TableReport(
+        mapping=mapping.id,
+        pipeline=pipeline.name,
+        source=mapping.source_name,
+        source_table=str(mapping.from_),
+        target=pipeline.target,
+        target_table=str(mapping.to),
+        label=pipeline.label,
+    )
 
 
 def source_key_of(mapping: TableMapping, plan: Plan) -> tuple[int, ...] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 
 class What(StrEnum):
@@ -56,6 +56,10 @@ class Difference:
         return found
 
 
+Verdict = Literal["equal", "parked", "unsettled", "never run", "differs"]
+"""From the best to the worst."""
+
+
 @dataclass(frozen=True)
 class TableReport:
     """One mapping. Counts are of target keys, except `source_rows`.
@@ -66,10 +70,12 @@ class TableReport:
     soft_deleted  rows marked as deleted at the target (they are not among `target_rows`)
     kept          surplus rows that are as they should be: the mapping ignores deletes or truncates
     parked        keys that are parked now; `parked_without_key`: parked records whose key could not be read
-    excused       differences of parked keys: not counted among the others
+    excused       differences of parked keys: not counted among the others, but no equality either
     unchecked     values that no canonical value holds (two-dimensional arrays…): not compared
     columns       by column, in how many of the `different` rows it differs
     seconds       spent on this mapping, without waiting for keys to settle
+    label         the pipeline as commands name it: NAME, or NAME:TARGET where it has several targets
+    never_run     the target table is not there: nothing was compared
     """
 
     mapping: str
@@ -95,6 +101,13 @@ class TableReport:
     columns: tuple[tuple[str, int], ...] = ()
     examples: tuple[Difference, ...] = ()
     seconds: float = 0.0
+    label: str = ""
+    never_run: bool = False
+
+    @property
+    def title(self) -> str:
+        """The mapping's name among those of all targets."""
+        return f"{self.label or self.pipeline}/{self.target_table}"
 
     @property
     def differences(self) -> int:
@@ -102,14 +115,19 @@ class TableReport:
 
     @property
     def equal(self) -> bool:
-        """Nothing differs, and nothing stayed open. Parked keys are excused, as long as they can be told."""
-        return not self.differences and not self.unsettled
+        """Nothing differs, for whatever reason, and nothing stayed open."""
+        return self.verdict == "equal"
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
+        """'parked': what differs is parked, and nothing else is wrong."""
+        if self.never_run:
+            return "never run"
         if self.differences:
             return "differs"
-        return "unsettled" if self.unsettled else "equal"
+        if self.unsettled:
+            return "unsettled"
+        return "parked" if self.excused else "equal"
 
     def to_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in _PLAIN}
@@ -123,22 +141,42 @@ class TableReport:
 
 
 _PLAIN = (
-    *("mapping", "pipeline", "source", "source_table", "target", "target_table", "source_rows", "target_rows"),
+    *("mapping", "pipeline", "label", "source", "source_table", "target", "target_table", "source_rows", "target_rows"),
     *("soft_deleted", "missing", "surplus", "different", "unmapped", "unsettled", "in_flight", "kept"),
     *("parked", "parked_without_key", "excused", "unchecked"),
 )
 
 
 @dataclass(frozen=True)
+class NotCompared:
+    """A part of a pipeline whose rows cannot be read back."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CompareReport:
-    """All mappings that were compared."""
+    """All mappings that were compared, and what was left out."""
 
     tables: tuple[TableReport, ...]
     seconds: float = 0.0
+    not_compared: tuple[NotCompared, ...] = ()
 
     @property
     def equal(self) -> bool:
         return all(table.equal for table in self.tables)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the tables'."""
+        verdicts = get_args(Verdict)
+        return max((table.verdict for table in self.tables), key=verdicts.index, default="equal")
+
+    @property
+    def excused(self) -> int:
+        """Rows that differ but are parked."""
+        return sum(table.excused for table in self.tables)
 
     @property
     def rows(self) -> int:
@@ -155,9 +193,12 @@ class CompareReport:
     def to_dict(self) -> dict[str, Any]:
         return {
             "equal": self.equal,
+            "verdict": self.verdict,
+            "excused": self.excused,
             "rows": self.rows,
             "seconds": round(self.seconds, 3),
             "tables": [table.to_dict() for table in self.tables],
+            "not_compared": [asdict(each) for each in self.not_compared],
         }
 
 

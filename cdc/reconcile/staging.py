@@ -29,8 +29,10 @@ from cdc.reconcile.report import Cell, Difference, What
 from cdc.reconcile.staging_sql import StagingSql
 from cdc.target.postgres_found import find
 from cdc.target.postgres_lines import copy_line_builder
+from cdc.target.rows import NoTable
 
 CONFIRMED, EXCUSED, UNSETTLED = "confirmed", "excused", "unsettled"  # _cdc_state, beside ''
+_UNDEFINED_TABLE = "42P01"
 _META_FIELDS = 3  # _cdc_round, _cdc_mask, _cdc_reason
 READ_KEYS = 1000
 """Keys that are read again at a time."""
@@ -78,7 +80,8 @@ class Staging:
             for statement in self._sql.create():
                 self._run(statement)
         except self._connection.ProgrammingError as error:
-            raise Terminal(
+            kind = NoTable if getattr(error, "sqlstate", None) == _UNDEFINED_TABLE else Terminal
+            raise kind(
                 f"the target table cannot be compared: {str(error).partition(chr(10))[0]}",
                 where=f"{self._where}, {self._table.namespace}.{self._table.name}",
                 hint="has the pipeline run? cdc run creates the table and its columns",

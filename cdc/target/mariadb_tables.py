@@ -18,6 +18,7 @@ from cdc.model import DeletePolicy, Kind, TargetColumn, TargetTable
 from cdc.target.lines import Text
 from cdc.target.mariadb_database import MariaDbDatabase
 from cdc.target.mariadb_types import KEY_BYTES, Stored, declared_type, literal
+from cdc.target.rows import NoTable
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate_target import lent_name, tombstone_name
 
@@ -100,7 +101,8 @@ def stored_columns(database: MariaDbDatabase, table: TargetTable) -> tuple[list[
         stored = existing.get(column.name.lower())
         if stored is None:
             what = f"there is no column {column.name}" if existing else f"there is no table {where}"
-            raise Terminal(what, where=where, hint="has the pipeline run? cdc run creates the table and its columns")
+            kind = Terminal if existing else NoTable
+            raise kind(what, where=where, hint="has the pipeline run? cdc run creates the table and its columns")
         if stored.generated:
             raise Terminal(f"column {column.name} is generated: it takes no values", where=where)
         columns.append(stored)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias
 
+from cdc.errors import Terminal
 from cdc.model import Value
 from cdc.target.base import Owner
 
 Cell: TypeAlias = int | float | str | bytes | None
 Cells: TypeAlias = tuple[Cell, ...]
+
+
+class NoTable(Terminal):
+    """The target table is not there: its mapping has never run."""
 
 
 class TargetRows(Protocol):

@@ -8,6 +8,7 @@ import structlog
 
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, TargetTable
+from cdc.target.rows import NoTable
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlite_types import Encode, declared_type, encoder, storage_of
@@ -106,7 +107,8 @@ def encoders_of(database: Database, table: TargetTable) -> list[Encode | None]:
         there = existing.get(column.name.lower())
         if there is None or not rows:
             what = f"there is no column {column.name}" if rows else f"there is no table {name}"
-            raise Terminal(what, where=name, hint="has the pipeline run? cdc run creates the table and its columns")
+            kind = Terminal if rows else NoTable
+            raise kind(what, where=name, hint="has the pipeline run? cdc run creates the table and its columns")
         if there.generated:
             raise Terminal(f"column {column.name} is generated: it takes no values", where=name)
         found.append(encoder(column.name, column.type, storage_of(there.declared, bool(rows[0][0])), name))

@@ -73,3 +73,12 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.when_sleeping()
+
+
+def park(world: World, hold: str) -> None:
+    world.hub.execute(
+        "INSERT INTO cdc.parked (pipeline, target, mapping, hold, topic, partition, record_offset, headers,"
+        " timestamp_ms, position, reason, error) VALUES ('p', 'hub', 'p/public.t', %s, 't', 0,"
+        " (SELECT count(*) FROM cdc.parked), '[]', 0, '', 'for the test', '')",
+        (hold,),
+    )

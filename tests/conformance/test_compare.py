@@ -20,7 +20,7 @@ from cdc.reconcile.comparison import Options
 from cdc.reconcile.report import CompareReport, Difference, TableReport, What
 from cdc.stack import Server
 from cdc.target.postgres_state import migrate
-from tests.conformance.compare_world import SETTLE_S, World
+from tests.conformance.compare_world import SETTLE_S, World, park
 from tests.fix_stack import Database, new_postgres_database
 
 pytestmark = pytest.mark.database
@@ -251,15 +251,6 @@ def test_rows_that_an_ignored_delete_leaves(world: World) -> None:
 # --- refused and parked ----------------------------------------------------------------------------------------------
 
 
-def park(world: World, hold: str) -> None:
-    world.hub.execute(
-        "INSERT INTO cdc.parked (pipeline, target, mapping, hold, topic, partition, record_offset, headers,"
-        " timestamp_ms, position, reason, error) VALUES ('p', 'hub', 'p/public.t', %s, 't', 0,"
-        " (SELECT count(*) FROM cdc.parked), '[]', 0, '', 'for the test', '')",
-        (hold,),
-    )
-
-
 def test_parked_keys_are_excused_and_shown(world: World) -> None:
     migrate(world.hub)
     world.both("CREATE TABLE t (id integer PRIMARY KEY, v text)")
@@ -272,7 +263,8 @@ def test_parked_keys_are_excused_and_shown(world: World) -> None:
     assert (found.parked, found.excused) == (2, 1)
     assert {each.key: each.excused for each in found.examples} == {("3",): False, ("2",): True}
     park(world, "[3]")
-    assert world.compare().equal
+    found = world.compare()
+    assert (found.verdict, found.equal, found.excused) == ("parked", False, 2)
 
 
 def test_rows_that_the_mapping_refuses(world: World) -> None:
@@ -286,7 +278,7 @@ def test_rows_that_the_mapping_refuses(world: World) -> None:
     assert (found.unmapped, *counts(found)) == (1, 0, 0, 0)
     assert "division by zero" in found.examples[0].reason
     park(world, "[2]")
-    assert world.compare().equal
+    assert world.compare().verdict == "parked"
 
 
 def test_values_that_the_targets_columns_refuse(world: World) -> None:
@@ -359,8 +351,7 @@ def test_a_key_that_was_parked_meanwhile_is_excused(world: World) -> None:
     world.at_source("INSERT INTO t VALUES (1)")
     world.when_sleeping = lambda: park(world, "[1]")
     found = world.compare()
-    assert found.equal
-    assert found.excused == 1
+    assert (found.verdict, found.excused) == ("parked", 1)
 
 
 # --- MariaDB ---------------------------------------------------------------------------------------------------------

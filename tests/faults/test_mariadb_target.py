@@ -37,7 +37,7 @@ def pipelines(source: Source) -> Iterator[Make]:
 def compared(pipeline: MariaDbPipeline) -> None:
     """`cdc compare` says the same as the tests' own SQL."""
     found = compare(pipeline.settings, [load(pipeline.mapping_file)])
-    assert found.equal, found.to_dict()
+    assert found.verdict in ("equal", "parked"), found.to_dict()
     assert found.rows > 0
 
 

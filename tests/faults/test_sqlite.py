@@ -33,7 +33,7 @@ def pipelines(source: Source) -> Iterator[Callable[..., SqlitePipeline]]:
 def compared(pipeline: SqlitePipeline) -> None:
     """`cdc compare` says the same as the tests' own SQL."""
     found = compare(pipeline.settings, [load(pipeline.mapping_file)])
-    assert found.equal, found.to_dict()
+    assert found.verdict in ("equal", "parked"), found.to_dict()
     assert found.rows > 0
 
 

@@ -120,7 +120,7 @@ def test_a_life_of_a_pipeline(source: Source, pipeline: Pipeline, cdc: Operator,
             assert cdc(sweep, pipeline.name, table)[1]["rows"] in (10, 20)
             assert cdc(sweep, pipeline.name, table, execute=True, reason="slot was lost")[1]["executed"]
         code, found = cdc(compare, settle=0.5)
-        assert (code, found["tables"][0]["excused"]) == (0, 1)
+        assert (code, found["verdict"], found["tables"][0]["excused"]) == (1, "parked", 1)
     checks.equal(source, pipeline, but=checks.parked_keys(pipeline))
 
     # another incarnation of the source
