@@ -128,13 +128,16 @@ def test_frozen_in_the_middle_of_a_copy(source: Source, pipelines: Maker) -> Non
             lambda: not {reason for *_, reason in pipeline.parked()} & {*halves}, 20, "no half of a key change waits"
         )
         proxy.silence_in_copy = True
-        # A key change in the same batch: its halves are rounds of their own, each with a COPY.
+        # A key change in the same batch: its halves are rounds of their own, each with a COPY. While the worker stands
+        # still, so that most of it makes one batch.
+        zombie.signal(signal.SIGSTOP)
         source.run("UPDATE items SET rev = rev + 1; UPDATE items SET id = -id WHERE id < 20")
+        source.captured()
+        zombie.signal(signal.SIGCONT)
         eventually(lambda: proxy.silenced, 60, "a COPY has begun in a transaction that has written already")
         zombie.signal(signal.SIGSTOP)
         stuck = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND wait_event = 'ClientRead'"
         assert pipeline.rows(stuck, pipeline.database.name)
-        source.captured()
         began = time.monotonic()
         pipeline.start()
         pipeline.catches_up(TAKEN_OVER_S)
