@@ -40,6 +40,7 @@ _log = structlog.get_logger(__name__)
 RUN = 256
 """Records read and decoded at once: few enough to stay in the processor's caches, and not to be kept whole for long."""
 POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
+BUSY_POLL_SECONDS = 0.001  # while the target works: as late may its answer be seen
 REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
 HEAL_SECONDS = 5.0
@@ -182,13 +183,12 @@ class Worker:
     def _read(self) -> None:
         with self._meter.stage("waiting for broker") as stage:
             idle = self._intake.empty and self._nothing_on_its_way
-            timeout = POLL_SECONDS if idle else 0.0
+            # kafka-python talks to the broker inside `poll` only: a wait elsewhere would keep records from coming.
+            timeout = POLL_SECONDS if idle else BUSY_POLL_SECONDS if self._writer.busy else 0.0
             if self._intake.full:
                 return
             records = self._consumer.poll(min(self._intake.room, RUN), self.pipeline.batch.bytes, timeout)
-            if not records and self._writer.busy:
-                self._writer.finished.wait(0.005)  # nothing to read: let the target work
-            elif not records:
+            if not records and not self._writer.busy:
                 stage.name = "idle"
         if not records:
             return
