@@ -61,9 +61,6 @@ class ConsumerOptions:
     `group_instance_id`: static membership: a restart within `session_timeout_s` keeps its partitions.
     `unreachable_after_s`: an empty poll asks the brokers for an answer at most this often; without one for as long,
     `poll` raises `Transient`.
-    `fetch_bytes`, `partition_fetch_bytes`: as on the wire, where records with schemas are a twentieth of their size; a
-    larger record still comes. librdkafka reads no faster with more, and a worker held 1,050 MB with 32 and 8 MB, 365
-    with 8 and 1 (20 tables, 80 partitions), 244 so.
     """
 
     client_id: str = "cdc"
@@ -71,8 +68,6 @@ class ConsumerOptions:
     session_timeout_s: float = 30.0
     heartbeat_s: float = 3.0
     max_poll_interval_s: float = 300.0
-    fetch_bytes: int = 4 * 1024 * 1024
-    partition_fetch_bytes: int = 512 * 1024
     fetch_wait_s: float = 0.5
     request_timeout_s: float = 10.0
     unreachable_after_s: float = 10.0
