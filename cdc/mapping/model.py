@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
+from cdc.mapping.rules import TableRules
 from cdc.model import DeletePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
@@ -191,6 +192,8 @@ class TableMapping(_Part):
     """The requests that write this table's rows; for REST targets."""
     source: Word | None = None
     """The source (topic prefix) of this table; default: the pipeline's."""
+    as_: Word | None = Field(default=None, alias="as")
+    """Its name among the `sources` of the target table's rules; default: the source's."""
     key: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
     """Target columns that identify a row. Default: the columns that copy the source table's key."""
     columns: Columns = Field(default_factory=lambda: Columns.model_validate(EVERYTHING))
@@ -264,6 +267,8 @@ class Pipeline(_Part):
     """Records that were set aside."""
     tombstones: Tombstones = Tombstones()
     """Memories of deleted rows."""
+    rules: dict[Name, TableRules] = Field(default_factory=dict)
+    """What happens in a conflict, by target table (schema.table, as in `to`); '*': all that are not named."""
     tables: tuple[TableMapping, ...] = Field(min_length=1, strict=False)
     """The mappings."""
 

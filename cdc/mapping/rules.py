@@ -1,0 +1,151 @@
+"""What a pipeline file may say about conflicts: the `rules` section, by target table.
+
+Two kinds of tables. Without `sources`, one source row makes one target row: rules say what happens when the target row
+is not what the change expected (somebody else wrote there), and how single columns are combined; such rules are
+comparisons inside the statements that write. With `sources`, several source rows make one target row: each one's
+latest contribution is kept and the row is worked out from them (`cdc.conflict`).
+
+Shape only; names of columns and what fits what are checked in rule_checks.py.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=False
+    )
+
+
+class ConflictType(StrEnum):
+    """What can be wrong between a change and the target as it is."""
+
+    INSERT_EXISTS = "insert_exists"  # a new source row meets a row that this mapping did not write
+    UPDATE_DIFFERING = "update_differing"  # the row is not what the change's before image (or version) says
+    UPDATE_MISSING = "update_missing"
+    UPDATE_ORIGIN_DIFFERS = "update_origin_differs"  # the row (or its value) was made by another source
+    UPDATE_RECENTLY_DELETED = "update_recently_deleted"
+    DELETE_MISSING = "delete_missing"
+    DELETE_RECENTLY_UPDATED = "delete_recently_updated"  # as update_differing, for a delete
+    KEY_EXISTS = "key_exists"  # a changed key meets a row that is there
+    SECOND_UNIQUE_VIOLATION = "second_unique_violation"
+    MULTIPLE_UNIQUE_CONFLICTS = "multiple_unique_conflicts"
+    STALE = "stale"  # an older position: always skipped
+    FOREIGN_KEY_MISSING = "foreign_key_missing"
+    VALUE_OUT_OF_RANGE = "value_out_of_range"
+    TARGET_COLUMN_MISSING = "target_column_missing"
+    SOURCE_COLUMN_MISSING = "source_column_missing"
+    TARGET_TABLE_MISSING = "target_table_missing"
+
+
+Action: TypeAlias = Literal[
+    "source_wins",  # write the change as it is
+    "target_wins",  # leave the row as it is
+    "update_or_insert",  # as source_wins, for a row that is missing: insert it
+    "insert_or_skip",  # insert what is missing, leave what is there
+    "update_if_newer",  # by the version column: write the change when it is newer
+    "newest",
+    "oldest",
+    "merge",  # write the change by the columns' own rules
+    "skip",
+    "park",
+    "error",  # stop the pipeline
+]
+
+
+class ByVersion(_Part):
+    """Compare a column that says which row is newer: a version number or a time of change."""
+
+    version: Name
+    """The target column."""
+
+
+Detect: TypeAlias = Literal["position", "changed_columns", "all_columns", "commit_time"] | ByVersion
+
+
+class DetailedRule(_Part):
+    """A rule that needs to be told more than its name."""
+
+    newest: Name | None = None
+    """A target column that holds a version or a time of change: the highest wins."""
+    oldest: Name | None = None
+    """The same, the lowest wins."""
+    priority: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
+    """The first of these sources that has the row, also with NULL."""
+    fill_nulls: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
+    """The first of these sources that has a value; a NULL is filled from the next."""
+    sql: Name | None = None
+    """An expression over what each source says: `coalesce(crm.email, portal.email)`."""
+
+    @model_validator(mode="after")
+    def _one(self) -> DetailedRule:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError(
+                "resolver", "a rule with details is one of newest, oldest, priority, fill_nulls and sql"
+            )
+        return self
+
+
+Word: TypeAlias = Literal[
+    "source_wins",
+    "target_wins",
+    "newest",
+    "oldest",
+    "keep_if_null",  # a NULL never takes a value's place
+    "fill_nulls",  # a value that is there stays; a NULL is filled
+    "max",
+    "min",
+    "delta",  # each source row adds its number
+    "union",  # lists as sets
+    "merge",  # JSON objects, the newest key wins
+]
+Resolver: TypeAlias = Word | DetailedRule
+
+
+class Group(_Part):
+    """Columns that belong together: all of them come from the same source row."""
+
+    columns: tuple[Name, ...] = Field(min_length=1, strict=False)
+    """Target columns."""
+    resolve: Resolver
+    """Which source row they come from."""
+
+
+class TableRules(_Part):
+    """Rules for one target table."""
+
+    sources: tuple[Name, ...] = Field(default=(), strict=False)
+    """Several sources make one row: the names (topic prefixes, or `as` of a table) of those that do, in the order of
+    their rank. Each one's latest word on the row is kept; the row is worked out from all of them."""
+    exists: Literal["any", "all"] | tuple[Name, ...] = Field(default="any", strict=False)
+    """With `sources`: the row is there while any of them has it, while all have it, or while one of those named has it."""
+    resolve: Resolver | None = None
+    """For columns that nothing else is said of. Default: source_wins; with `sources`: newest."""
+    columns: dict[Name, Resolver] = Field(default_factory=dict)
+    """Target columns with a rule of their own."""
+    groups: dict[Name, Group] = Field(default_factory=dict)
+    """Columns that belong together."""
+    detect: Detect = "position"
+    """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that this
+    mapping did not write are still known); `changed_columns`, `all_columns`: the change's before image is compared with
+    the row; a version column, or the commit time of the change that made the row, is compared."""
+    on: dict[ConflictType, Action] = Field(default_factory=dict, strict=False)
+    """What to do, by type of conflict."""
+    max_skew_s: float = Field(default=60.0, gt=0, le=86_400)
+    """Where commit times are compared: a change dated further in the future than this, by this machine's clock, is
+    parked: it would win over every other for as long."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if value is None:
+            raise PydanticCustomError("rules_empty", "say something: resolve, columns, groups, on …")
+        return value
