@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Names: TypeAlias = Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
 
 
 class _Part(BaseModel):
@@ -78,9 +79,9 @@ class DetailedRule(_Part):
     """A target column that holds a version or a time of change: the highest wins."""
     oldest: Name | None = None
     """The same, the lowest wins."""
-    priority: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
+    priority: Names | None = None
     """The first of these sources that has the row, also with NULL."""
-    fill_nulls: tuple[Name, ...] | None = Field(default=None, min_length=1, strict=False)
+    fill_nulls: Names | None = None
     """The first of these sources that has a value; a NULL is filled from the next."""
     sql: Name | None = None
     """An expression over what each source says: `coalesce(crm.email, portal.email)`."""
@@ -113,7 +114,7 @@ Resolver: TypeAlias = Word | DetailedRule
 class Group(_Part):
     """Columns that belong together: all of them come from the same source row."""
 
-    columns: tuple[Name, ...] = Field(min_length=1, strict=False)
+    columns: Names
     """Target columns."""
     resolve: Resolver
     """Which source row they come from."""
@@ -122,11 +123,12 @@ class Group(_Part):
 class TableRules(_Part):
     """Rules for one target table."""
 
-    sources: tuple[Name, ...] = Field(default=(), strict=False)
+    sources: Names | None = None
     """Several sources make one row: the names (topic prefixes, or `as` of a table) of those that do, in the order of
     their rank. Each one's latest word on the row is kept; the row is worked out from all of them."""
-    exists: Literal["any", "all"] | tuple[Name, ...] = Field(default="any", strict=False)
-    """With `sources`: the row is there while any of them has it, while all have it, or while one of those named has it."""
+    exists: Literal["any", "all"] | Names = "any"
+    """With `sources`: the row is there while any of them has it, while all have it, or while one of those named has
+    it."""
     resolve: Resolver | None = None
     """For columns that nothing else is said of. Default: source_wins; with `sources`: newest."""
     columns: dict[Name, Resolver] = Field(default_factory=dict)
@@ -137,7 +139,7 @@ class TableRules(_Part):
     """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that this
     mapping did not write are still known); `changed_columns`, `all_columns`: the change's before image is compared with
     the row; a version column, or the commit time of the change that made the row, is compared."""
-    on: dict[ConflictType, Action] = Field(default_factory=dict, strict=False)
+    on: dict[Annotated[ConflictType, Field(strict=False)], Action] = Field(default_factory=dict)
     """What to do, by type of conflict."""
     max_skew_s: float = Field(default=60.0, gt=0, le=86_400)
     """Where commit times are compared: a change dated further in the future than this, by this machine's clock, is
