@@ -195,7 +195,7 @@ class Work:
         self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
-        fold = Fold(table.on_delete, table.partials)
+        fold = Fold(table)
         any_held, add = self._any_held(), fold.add
         for row in rows:
             if isinstance(row, Parked):

@@ -113,6 +113,7 @@ class Segment:
             sum(map(len, payloads)),
             _time(envelopes),
             again,
+            lambda: [envelope.op != "u" for envelope in envelopes],
         )
 
 
