@@ -209,11 +209,28 @@ class TableMapping(_Part):
     _default_source: str | None = PrivateAttr(default=None)
     _document: Document | None = PrivateAttr(default=None)
     _path: ValuePath = PrivateAttr(default=())
+    _rules: TableRules | None = PrivateAttr(default=None)
 
     @property
     def id(self) -> str:
-        """'pipeline/target table': the stable name under which a target keeps this mapping's state."""
+        """'pipeline/target table': the stable name under which a target keeps this mapping's state; with '@name' where
+        it is one of several sources of the table's rows."""
+        return f"{self.target_id}@{self.contributor}" if self.contributor else self.target_id
+
+    @property
+    def target_id(self) -> str:
+        """The name of the target table's own state, where that is another."""
         return f"{self._pipeline}/{self.to}"
+
+    @property
+    def rules(self) -> TableRules | None:
+        """What the pipeline's `rules` say about the target table."""
+        return self._rules
+
+    @property
+    def contributor(self) -> str | None:
+        """Its name among the sources of the target table's rows; None where one source row makes one row."""
+        return (self.as_ or self.source_name) if self._rules is not None and self._rules.sources else None
 
     @property
     def source_name(self) -> str:
@@ -327,4 +344,5 @@ class Pipeline(_Part):
             table._default_source = self.source
             table._document = document
             table._path = ("tables", index)
+            table._rules = self.rules.get(str(table.to), self.rules.get(EVERYTHING))
         return self
