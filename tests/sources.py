@@ -29,15 +29,14 @@ from cdc.model import (
     TargetTable,
     TopicPartition,
 )
-from cdc.target.base import Advance, Owner, Parked, Target
+from cdc.target.base import Advance, Owner, Parked
+from cdc.target.contributions import ContributingTarget
 from tests.blocks import in_blocks
 
-OWNER = Owner("golden", "target")
-MAPPING = "golden/golden.customers"
 _TEXT, _INTEGER = ColumnType(Kind.TEXT, "text"), ColumnType(Kind.INTEGER, "int8")
 _TYPES = {
     "id": _INTEGER,
-    "email": _TEXT,
+    "name": _TEXT,
     "phone": _TEXT,
     "street": _TEXT,
     "city": _TEXT,
@@ -49,13 +48,14 @@ _TYPES = {
     "@no": _INTEGER,
 }
 SAYS = {
-    "crm": ("id", "email", "phone", "street", "city", "score", "tags", "version"),
-    "portal": ("id", "email", "phone", "settings", "tags", "version"),
-    "billing": ("id", "email", "street", "city", "score", "balance", "settings", "version", "@no"),
+    "crm": ("id", "name", "phone", "street", "city", "score", "tags", "version"),
+    "portal": ("id", "name", "phone", "settings", "tags", "version"),
+    "billing": ("id", "name", "street", "city", "score", "balance", "settings", "version", "@no"),
 }
 """The columns of each source; several rows of billing make one customer."""
 
-COLUMNS = ("id", "email", "phone", "street", "city", "score", "tags", "version", "settings", "balance")
+NOW_S = 1_000_000.0
+COLUMNS = ("id", "name", "phone", "street", "city", "score", "tags", "version", "settings", "balance")
 RULES = TableRules.model_validate(
     {
         "sources": ["crm", "portal", "billing"],
@@ -72,21 +72,29 @@ RULES = TableRules.model_validate(
 )
 
 
-def contributor(name: str) -> TargetTable:
-    columns = tuple(TargetColumn(column, _TYPES[column], nullable=column != "id") for column in SAYS[name])
-    return TargetTable(
-        mapping=f"{MAPPING}@{name}",
-        namespace="golden",
-        name="customers",
-        columns=columns,
-        key=("id", "@no") if name == "billing" else ("id",),
-        partials=True,
-        contributes=Contributes(MAPPING, name, 1),
-    )
-
-
-TABLES = {name: contributor(name) for name in SAYS}
 PARTITIONS = {name: TopicPartition(f"{name}.public.customers", 0) for name in SAYS}
+NUMBERED = {"billing"}
+"""Sources of which two rows make one customer."""
+
+
+def mapping_of(customers: str) -> str:
+    return f"golden/hub.{customers}"
+
+
+def tables(customers: str, soft_delete: str | None = None) -> dict[str, TargetTable]:
+    """What the sources' mappings write, for a target table of this name."""
+    return {
+        name: TargetTable(
+            mapping=f"{mapping_of(customers)}@{name}",
+            namespace="hub",
+            name=customers,
+            columns=tuple(TargetColumn(column, _TYPES[column], nullable=column != "id") for column in columns),
+            key=("id", "@no") if name in NUMBERED else ("id",),
+            partials=True,
+            contributes=Contributes(mapping_of(customers), name, 1, soft_delete),
+        )
+        for name, columns in SAYS.items()
+    }
 
 
 @dataclass
@@ -100,29 +108,52 @@ class SourceTape:
     def add(self, op: str, number: int, values: dict[str, Any], seconds: int = 1) -> SourceTape:
         """`op`: read, full, partial (what `values` lacks is UNAVAILABLE) or delete."""
         self.clock += seconds
-        says = SAYS[self.source]
-        # Two rows of billing make one customer, and they have numbers of their own.
-        key: dict[str, Any] = {"id": (number + 1) // 2, "@no": number} if self.source == "billing" else {"id": number}
-        lacks = UNAVAILABLE if op == "partial" else None
-        image = tuple([key.get(name, values.get(name, lacks)) for name in says])
+        self._put(op, number, values)
+        return self
+
+    def move(self, old: int, new: int, values: dict[str, Any]) -> SourceTape:
+        """A source row's key changes: both halves at one position; the create lacks what `values` lacks."""
+        self.clock += 1
+        if old != new:
+            self._put("delete", old, {}, moved_to=self._key(new))
+            self._put("partial", new, values, moved_from=self._key(old))
+        return self
+
+    def truncate(self) -> SourceTape:
+        self.clock += 1
+        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.clock, 0), self._record()))
+        return self
+
+    def _columns(self, number: int) -> dict[str, Any]:
+        return {"id": (number + 1) // 2, "@no": number} if self.source in NUMBERED else {"id": number}
+
+    def _key(self, number: int) -> tuple[Any, ...]:
+        return tuple(self._columns(number).values())
+
+    def _record(self) -> RawRecord:
+        return RawRecord(*PARTITIONS[self.source], len(self.rows), b"k", b"v")
+
+    def _put(self, op: str, number: int, values: dict[str, Any], **moved: tuple[Any, ...]) -> None:
+        own, lacks = self._columns(number), UNAVAILABLE if op == "partial" else None
+        image = tuple([own.get(name, values.get(name, lacks)) for name in SAYS[self.source]])
         self.rows.append(
             MappedRow(
                 op=RowOp.DELETE if op == "delete" else RowOp.UPSERT,
-                key=tuple([key[name] for name in TABLES[self.source].key]),
+                key=self._key(number),
                 values=None if op == "delete" else image,
                 position=Position(1, self.clock, 0),
-                record=RawRecord(*PARTITIONS[self.source], len(self.rows), b"k", b"v"),
+                record=self._record(),
                 snapshot="initial" if op == "read" else "",
                 time_us=self.clock,
+                **moved,
             )
         )
-        return self
 
 
 _texts = st.sampled_from(["a", "b", None])
 _values = st.fixed_dictionaries(
     {
-        "email": _texts,
+        "name": _texts,
         "phone": _texts,
         "street": _texts,
         "city": _texts,
@@ -133,12 +164,8 @@ _values = st.fixed_dictionaries(
         "version": st.sampled_from([1, 2, 3, None]),
     }
 )
-_change = st.tuples(
-    st.sampled_from(["read", "full", "full", "partial", "delete"]),
-    st.integers(1, 3),
-    _values,
-    st.integers(0, 2),
-)
+_kinds = st.sampled_from(["read", "full", "full", "full", "partial", "partial", "delete", "move", "truncate"])
+_change = st.tuples(_kinds, st.integers(1, 3), st.integers(1, 3), _values, st.integers(0, 2))
 
 
 @st.composite
@@ -147,9 +174,14 @@ def tapes(draw: st.DrawFn) -> dict[str, list[MappedRow]]:
     found = {}
     for name in SAYS:
         tape = SourceTape(name)
-        for op, number, values, seconds in draw(st.lists(_change, max_size=8)):
-            said = {key: value for index, (key, value) in enumerate(values.items()) if op != "partial" or index % 2}
-            tape.add(op, number, said, seconds)
+        for kind, number, other, values, seconds in draw(st.lists(_change, max_size=8)):
+            some = {key: value for index, (key, value) in enumerate(values.items()) if index % 2}
+            if kind == "move":
+                tape.add("full", number, values).move(number, other, some)
+            elif kind == "truncate":
+                tape.truncate()
+            else:
+                tape.add(kind, number, some if kind == "partial" else values, seconds)
         found[name] = tape.rows
     return found
 
@@ -167,7 +199,7 @@ def interleaved(tape: dict[str, list[MappedRow]], order: Sequence[int]) -> list[
 
 
 def expected(tape: Sequence[tuple[str, MappedRow]], rules: TableRules = RULES) -> Sources:
-    oracle = Sources(rules, COLUMNS, TABLES)
+    oracle = Sources(rules, COLUMNS, tables("customers"))
     for name, row in tape:
         oracle.apply(name, row)
     return oracle
@@ -176,35 +208,49 @@ def expected(tape: Sequence[tuple[str, MappedRow]], rules: TableRules = RULES) -
 class Player:
     """Plays changes on a target through the engine's batch path; it may be asked again, also for what was played."""
 
-    def __init__(self, inner: Target, rules: TableRules = RULES, *, blocks: bool = True) -> None:
-        self.target = MergingTarget(inner, {MAPPING: rules})
-        self.target.open(OWNER)
-        for table in TABLES.values():
+    def __init__(
+        self,
+        inner: ContributingTarget,
+        customers: str = "customers",
+        rules: TableRules = RULES,
+        *,
+        soft_delete: str | None = None,
+        blocks: bool = True,
+        only: Sequence[str] = tuple(SAYS),
+    ) -> None:
+        """`only`: the sources whose partitions this worker has."""
+        self.tables = {name: table for name, table in tables(customers, soft_delete).items() if name in only}
+        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
+        self.target.open(Owner(customers, "target"))
+        for table in self.tables.values():
             self.target.prepare(table)
-        marks = {mark.partition: mark for mark in self.target.take(dict.fromkeys(PARTITIONS.values(), "topic-id"))}
-        self._fences = {name: marks[partition].fence for name, partition in PARTITIONS.items()}
-        self._next: dict[str, int | None] = {name: marks[partition].next for name, partition in PARTITIONS.items()}
+        partitions = {name: PARTITIONS[name] for name in only}
+        marks = {mark.partition: mark for mark in self.target.take(dict.fromkeys(partitions.values(), "topic-id"))}
+        self._fences = {name: marks[partition].fence for name, partition in partitions.items()}
+        self._next: dict[str, int | None] = {name: marks[partition].next for name, partition in partitions.items()}
         self._blocks = blocks
         self.applier = Applier(self.target)
-        self.applier.held = self.target.parked(list(PARTITIONS.values()))
+        self.applier.held = self.target.parked(list(partitions.values()))
 
     def play(self, tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int] = ()) -> None:
         rows = {(name, row.record.offset): row for name, row in tape}
 
         def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
             name = parked.mapping.split("@")[1]
-            return TABLES[name], rows[name, parked.record.offset]
+            return self.tables[name], rows[name, parked.record.offset]
 
-        edges = sorted({0, *(cut for cut in cuts if cut < len(tape)), len(tape)})
+        # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
+        truncates = {index for index, (_, row) in enumerate(tape) if row.op is RowOp.TRUNCATE}
+        edges = sorted({0, *(cut for cut in cuts if cut < len(tape)), *truncates, len(tape)})
         for start, end in pairwise(edges):
             applied = self.applier.apply(self._batch(tape[start:end]))
             if applied.may_heal:
-                guard = partial(_as_they_are, [self._move(name, 0) for name in TABLES])
+                guard = partial(_as_they_are, [self._move(name, 0) for name in self.tables])
                 retry(self.target, applied.may_heal, remap, guard, self.applier.held)
 
     def _batch(self, tape: Sequence[tuple[str, MappedRow]]) -> Batch:
         tables, moves = [], []
-        for name, table in TABLES.items():
+        for name, table in self.tables.items():
             rows = [row for source, row in tape if source == name]
             if rows:
                 batch = TableBatch(table, in_blocks(rows) if self._blocks else [*rows])

@@ -52,7 +52,7 @@ class Document(msgspec.Struct, array_like=True):
 
     version: int = 0
     rules: str = ""
-    by: dict[str, dict[str, Contribution]] = {}
+    by: dict[str, dict[str, Contribution]] = msgspec.field(default_factory=dict)
 
     def live(self) -> Iterator[tuple[str, str, Contribution]]:
         """(contributor, source key, contribution) of those that were not withdrawn."""
@@ -81,8 +81,8 @@ class Shared:
     """One target row's contributions while changes are applied to them. `floors`: by contributor, the position of the
     newest truncate of its table."""
 
-    def __init__(self, document: Document | None, floors: Mapping[str, bytes], convert: Convert) -> None:
-        self.document = document or Document(by={})
+    def __init__(self, document: Document, floors: Mapping[str, bytes], convert: Convert) -> None:
+        self.document = document
         self.changed = False
         self._floors = floors
         self._convert = convert

@@ -18,7 +18,7 @@ from cdc.engine.rule_expressions import compile_rule
 from cdc.errors import Terminal, Transient
 from cdc.mapping.rules import DetailedRule, Resolver as RuleText, TableRules
 from cdc.model import UNAVAILABLE, ColumnType, Contributes, DeletePolicy, Kind, TargetColumn, TargetTable
-from cdc.target.base import Target
+from cdc.target.contributions import ContributingTarget
 
 _GENERAL = {
     Kind.TEXT: ColumnType(Kind.TEXT, "text"),
@@ -52,20 +52,22 @@ class Merged:
 @dataclass(frozen=True)
 class Merging:
     """One contributor's way into its target table. `shape`: the number of its values' shape, whose columns are the
-    first `width` of its own: the others tell source rows apart. `key_width`: key columns that the target has too."""
+    first `width` of its own: the others tell source rows apart. `key_width`: key columns that the target has too.
+    `max_skew_s`: changes dated further ahead of this machine's clock are parked."""
 
     contributor: str
     mapping: str
     shape: int
     width: int
     key_width: int
+    max_skew_s: float
     merged: Merged
 
 
 class MergedTables:
     """The merged tables of one target. `rules`: by the target table's mapping."""
 
-    def __init__(self, target: Target, rules: Mapping[str, TableRules]) -> None:
+    def __init__(self, target: ContributingTarget, rules: Mapping[str, TableRules]) -> None:
         self._target = target
         self._rules = rules
         self._merged: dict[str, Merged] = {}
@@ -89,8 +91,8 @@ class MergedTables:
         if columns:
             text = msgspec.json.encode((way.contributor, columns)).decode()
             number = self._target.shapes.number(way.mapping, text)
-        merged = self._met(table, way)
-        self._ways[table] = Merging(way.contributor, way.mapping, number, len(columns), way.width, merged)
+        merged, skew = self._met(table, way), self._rules[way.mapping].max_skew_s
+        self._ways[table] = Merging(way.contributor, way.mapping, number, len(columns), way.width, skew, merged)
 
     def _met(self, table: TargetTable, way: Contributes) -> Merged:
         """The merged table with everything that any worker has met; what knew less of it learns it too."""

@@ -16,14 +16,17 @@ from cdc.conflict.contributions import Change, Document, Shared, decode, encode,
 from cdc.engine.merged import MergedTables, Merging
 from cdc.errors import Terminal
 from cdc.model import Decision, MappedRow, Outcome, Position, RawRecord, RowOp, TargetTable, Value, Write
-from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, Transaction, hold_of
-from cdc.target.contributions import ContributionStore
+from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
+from cdc.target.contributions import ContributingTransaction
 
 _PORTION = 1000
 """Documents looked at at once when a whole table is gone through."""
 _EPOCH = 1  # of the positions of merged rows: they are no places in a log
 _APPLIED = Decision(Outcome.APPLIED)
 _STALE = Decision(Outcome.SKIPPED, "stale")
+_SKEWED = Decision(
+    Outcome.PARKED, "clock_skew", "its commit time is too far in the future: it would win over every other for as long"
+)
 _MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _NO_RECORD = RawRecord("", 0, 0, None, None)
 
@@ -33,7 +36,7 @@ Place = tuple[str, str]  # texts of a target key and of a source key
 class MergingTransaction:
     """A `Transaction` that takes contributions beside rows. `now_s`: the clock, for memories of what was withdrawn."""
 
-    def __init__(self, inner: Transaction, tables: MergedTables, now_s: Callable[[], float]) -> None:
+    def __init__(self, inner: ContributingTransaction, tables: MergedTables, now_s: Callable[[], float]) -> None:
         self._inner = inner
         self._tables = tables
         self._now_s = now_s
@@ -45,10 +48,6 @@ class MergingTransaction:
         self.count = inner.count
         self.repeated_snapshot = inner.repeated_snapshot
         self.advance = inner.advance
-
-    @property
-    def contributions(self) -> ContributionStore:
-        return self._inner.contributions
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         if table.contributes is None:
@@ -77,11 +76,12 @@ class MergingTransaction:
 class _Round:
     """One call of a transaction: nothing that it read of the documents outlives it."""
 
-    def __init__(self, transaction: Transaction, way: Merging, now_s: int) -> None:
+    def __init__(self, transaction: ContributingTransaction, way: Merging, now_s: int) -> None:
         self._transaction = transaction
         self._store = transaction.contributions
         self._way = way
         self._now_s = now_s
+        self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
         self._floors = self._store.floors(way.mapping)
         self._rows: dict[str, Shared] = {}
         self._keys: dict[str, tuple[Value, ...]] = {}  # of rows that may have to be written
@@ -144,7 +144,11 @@ class _Round:
         return places
 
     def _shared(self, document: bytes) -> Shared:
-        return Shared(decode(document) if document else None, self._floors, self._way.merged.convert)
+        found = decode(document) if document else Document()
+        merged = self._way.merged
+        for _, _, said in found.live():
+            merged.shape(said.shape)
+        return Shared(found, self._floors, merged.convert)
 
     def _changes(self, writes: Sequence[Write]) -> Iterator[tuple[int, bytes, Sequence[Change]]]:
         """Of each write: its index, the position that all of it must pass the guard with, and its changes in order."""
@@ -183,6 +187,8 @@ class _Round:
         if base < newest:
             return _MIXED
         for change in changes:
+            if change.time is not None and change.time > self._latest_us:
+                return _SKEWED
             lender = None if change.moved_from is None else self._rows[change.moved_from[0]]
             decision = shared.apply(contributor, place[1], change, lender, self._now_s)
             if decision.outcome is not Outcome.APPLIED:
@@ -194,7 +200,7 @@ class _Round:
         gone: list[str] = []
         after = ""
         while documents := self._store.portion(self._way.mapping, after, _PORTION):
-            after = max(documents)
+            *_, after = documents
             self._rows, self._keys = {}, {}
             for key, document in documents.items():
                 shared = self._shared(document)

@@ -11,15 +11,15 @@ from cdc.engine.merged import MergedTables
 from cdc.engine.merging import MergingTransaction
 from cdc.mapping.rules import TableRules
 from cdc.model import TargetTable
-from cdc.target.base import Advance, Owner, Target
-from cdc.target.contributions import ShapeStore
+from cdc.target.base import Advance, Owner
+from cdc.target.contributions import ContributingTarget
 
 
 class MergingTarget:
     """A `Target`. `rules`: of tables with several sources, by the target table's mapping."""
 
     def __init__(
-        self, inner: Target, rules: Mapping[str, TableRules], now_s: Callable[[], float] = time.time
+        self, inner: ContributingTarget, rules: Mapping[str, TableRules], now_s: Callable[[], float] = time.time
     ) -> None:
         self.inner = inner
         self.capabilities = inner.capabilities
@@ -41,10 +41,6 @@ class MergingTarget:
     def open(self, owner: Owner) -> None:
         self._tables.clear()
         self.inner.open(owner)
-
-    @property
-    def shapes(self) -> ShapeStore:
-        return self.inner.shapes
 
     def prepare(self, table: TargetTable) -> None:
         if table.contributes is None:

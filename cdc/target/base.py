@@ -28,7 +28,6 @@ import msgspec
 from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
-from cdc.target.contributions import ContributionStore, ShapeStore
 
 
 def hold_of(key: tuple[Value, ...]) -> str:
@@ -59,7 +58,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     `upsert`         how a batch of full images is written, for people
     `one_writer`     a transaction keeps all others waiting: more workers read and map side by side, but write in turn
     `limits`         what it does not hold exactly, for people: such rows are parked, never rounded or cut
-    `contributions`  keeps what several sources say about one row (tables with `sources` in the rules)
+    `contributions`  keeps what several sources say about one row (tables with `sources` in the rules): it is a
+                     `ContributingTarget`
     `max_rows`       the most rows of a batch; None: as the pipeline says
     """
 
@@ -170,10 +170,6 @@ class SweepReport(msgspec.Struct, frozen=True):
 class Transaction(Protocol):
     """All of it is durable at the end of the `with` block, or none."""
 
-    @property
-    def contributions(self) -> ContributionStore:
-        """What several sources said about rows; raises `Terminal` where `Capabilities.contributions` is false."""
-
     def savepoint(self) -> AbstractContextManager[None]:
         """What happened inside is undone when the block raises; the transaction goes on."""
 
@@ -243,10 +239,6 @@ class Target(Protocol):
 
     def forget(self) -> None:
         """Drop what is known of the tables, so that `prepare` looks at them again: somebody may have changed them."""
-
-    @property
-    def shapes(self) -> ShapeStore:
-        """Raises `Terminal` where `Capabilities.contributions` is false."""
 
     def register(self, topic_ids: Mapping[TopicPartition, str]) -> None:
         """Remember that partitions exist, with fence 0 and no `next`; those already known stay as they are."""

@@ -5,8 +5,11 @@ To a store they are documents, opaque bytes by the text of the target row's key,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
+
+from cdc.target.base import Advance, Target, Transaction
 
 
 class ContributionStore(Protocol):
@@ -37,3 +40,17 @@ class ShapeStore(Protocol):
         """The number of this shape, a new one when nobody has met it."""
 
     def all(self, mapping: str) -> dict[int, str]: ...
+
+
+class ContributingTransaction(Transaction, Protocol):
+    @property
+    def contributions(self) -> ContributionStore: ...
+
+
+class ContributingTarget(Target, Protocol):
+    """A `Target` that can keep contributions; its `Capabilities` say so."""
+
+    @property
+    def shapes(self) -> ShapeStore: ...
+
+    def begin(self, moves: Sequence[Advance] = ()) -> AbstractContextManager[ContributingTransaction]: ...

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cdc.model import MappedRow, Value
 from cdc.target.memory import MemoryTarget, Storage
-from tests.sources import COLUMNS, MAPPING, Player, expected, interleaved, tapes
+from tests.sources import COLUMNS, Player, expected, interleaved, mapping_of, tapes
 
 ORDERS = st.lists(st.integers(0, 2), min_size=24, max_size=24)
 CUTS = st.lists(st.integers(1, 23), max_size=5)
@@ -17,7 +17,7 @@ CUTS = st.lists(st.integers(1, 23), max_size=5)
 
 def visible(storage: Storage) -> dict[tuple[Value, ...], tuple[Value, ...]]:
     """The target's rows, columns in the order of the oracle; the target's are in the order they were met."""
-    return {key: row.values for key, row in storage.tables[MAPPING].rows.items()}
+    return {key: row.values for key, row in storage.tables[mapping_of("customers")].rows.items()}
 
 
 def played(tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int], blocks: bool = True) -> MemoryTarget:
@@ -26,7 +26,7 @@ def played(tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int], blocks: b
     return target
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(tapes(), ORDERS, ORDERS, CUTS, CUTS)
 def test_any_interleaving_ends_the_same(
     tape: dict[str, list[MappedRow]], one: list[int], other: list[int], cuts: list[int], more: list[int]
