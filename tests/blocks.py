@@ -49,5 +49,6 @@ def _block(rows: list[MappedRow]) -> RowBlock:
         None,
         event,
         lambda: [row.created for row in rows],
+        lambda: [None if row.snapshot else row.time_us for row in rows],
     )
     return RowBlock(events, [row.key for row in rows], [row.values for row in rows])

@@ -10,7 +10,20 @@ from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
 from cdc.mapping.request_checks import request_findings
-from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
+from cdc.mapping.rule_checks import compile_rules
+from cdc.model import (
+    Action,
+    Column,
+    ColumnType,
+    ConflictType,
+    Contributes,
+    DeletePolicy,
+    Kind,
+    Rules,
+    TableSchema,
+    TargetColumn,
+    TargetTable,
+)
 from cdc.yamlfile import ValuePath
 
 Refuse = Callable[[Column], str | None]
@@ -55,13 +68,17 @@ class _Compiler:
     def plan(self) -> Plan:
         self._columns()
         key = self._key()
+        width = len(key)
+        if self.mapping.contributor is not None:
+            key += self._source_key(key)
         self._soft_delete()
         self._stop_on_errors()
         self.found += request_findings(self.mapping, list(self.outputs), key)
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
+        rules = self._rules(key)
         self._stop_on_errors()
-        return Plan(self.mapping, self.schema, self._target(key), makers, keys, tuple(self.found))
+        return Plan(self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
 
     # Columns
 
@@ -102,11 +119,20 @@ class _Compiler:
         elif spec.copy_ is not None:
             long_form = self.mapping.span(*path, "copy") != self.mapping.span(*path)
             at = (*path, "copy") if long_form else path
-            column = self._known(spec.copy_, at)
+            column = None if self._may_be_missing(spec.copy_, at) else self._known(spec.copy_, at)
             if column is not None:
                 self._copy(name, column, spec.type, at)
         else:
             self._constant(name, spec, path)
+
+    def _may_be_missing(self, name: str, path: ValuePath) -> bool:
+        """Whether the source table has no such column any more, and the rules say to go on without it."""
+        rules = self.mapping.rules
+        if name in self.names or rules is None or rules.on.get(ConflictType.SOURCE_COLUMN_MISSING) is not Action.SKIP:
+            return False
+        message = f"{self.schema.namespace}.{self.schema.table} has no column '{name}': by rule, it is not written"
+        self.found.append(self.mapping.finding("source-column-missing", message, path, severity="warning"))
+        return True
 
     def _known(self, name: str, path: ValuePath, *, key: bool = False) -> Column | None:
         index = self.names.get(name)
@@ -183,6 +209,19 @@ class _Compiler:
             self._error("no-key", f"the key column '{left_out[0]}' of {table} is not copied", ("columns",), help=advice)
         return tuple(copies.get(self.names[name], name) for name in self.schema.key)
 
+    def _source_key(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        """Of a contribution: columns for the source row's key, where the target key does not hold all of it. Several
+        source rows may meet in one target row, and each has its own word."""
+        held = {self.outputs[name].maker.source for name in key if name in self.outputs}
+        added = []
+        for name in self.schema.key:
+            index = self.names[name]
+            if index not in held:
+                column = TargetColumn(f"@{name}", self.schema.columns[index].type, None, nullable=False)
+                self.outputs[column.name] = _Output(column, Maker(column.name, source=index, inputs=(index,)), ("from",))
+                added.append(column.name)
+        return tuple(added)
+
     def _keys(self, key: tuple[str, ...]) -> Keys:
         source_key = tuple(self.names[name] for name in self.schema.key)
         outputs = [self.outputs[name] for name in key]
@@ -217,7 +256,7 @@ class _Compiler:
     def _key_path(self, name: str | None = None) -> ValuePath:
         if self.mapping.key is None:
             return ("from",)
-        return ("key", self.mapping.key.index(name)) if name else ("key",)
+        return ("key", self.mapping.key.index(name)) if name in self.mapping.key else ("key",)
 
     # The target
 
@@ -228,21 +267,35 @@ class _Compiler:
             advice = "choose another name: soft_delete_column: …"
             self._error("duplicate-column", message, self.outputs[name].path, help=advice)
 
-    def _target(self, key: tuple[str, ...]) -> TargetTable:
-        columns = [
+    def _rules(self, key: tuple[str, ...]) -> Rules | None:
+        rules, found = compile_rules(self.mapping, self._target_columns(key), key, self.full_before)
+        self.found += found
+        return rules
+
+    def _target_columns(self, key: tuple[str, ...]) -> tuple[TargetColumn, ...]:
+        return tuple(
             TargetColumn(column.name, column.type, column.sql_type, column.nullable and column.name not in key)
             for column in (output.column for output in self.outputs.values())
-        ]
+        )
+
+    def _target(self, key: tuple[str, ...], width: int, rules: Rules | None) -> TargetTable:
         soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
+        contributor, on_delete, contributes = self.mapping.contributor, self.mapping.on_delete, None
+        if contributor is not None:
+            contributes = Contributes(self.mapping.target_id, contributor, width, soft)
+            soft = None
+            on_delete = DeletePolicy.DELETE if on_delete is DeletePolicy.SOFT else on_delete
         return TargetTable(
             mapping=self.mapping.id,
             namespace=self.mapping.to.namespace,
             name=self.mapping.to.name,
-            columns=tuple(columns),
+            columns=self._target_columns(key),
             key=key,
-            on_delete=self.mapping.on_delete,
+            on_delete=on_delete,
             soft_delete=soft,
             partials=self._partials(key),
+            rules=rules,
+            contributes=contributes,
         )
 
     def _partials(self, key: tuple[str, ...]) -> bool:

@@ -17,6 +17,7 @@ from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean
 from cdc.mapping.expressions import syntax_problems
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.request_checks import request_findings
+from cdc.mapping.rule_checks import rule_findings
 from cdc.yamlfile import Document, Span, ValuePath, YamlError
 
 SUFFIXES = (".yaml", ".yml")
@@ -41,7 +42,7 @@ def loads(text: str, name: str = "<text>") -> Pipeline:
     """The pipeline in `text`; `name` is shown in errors."""
     document = _parsed(text, name)
     pipeline = _validated(document)
-    found = [*clashes([pipeline]), *_unknown_targets(pipeline)]
+    found = [*clashes([pipeline]), *_unknown_targets(pipeline), *rule_findings(pipeline)]
     found += [each for table in pipeline.tables for each in _own_findings(table)]
     if found:
         raise MappingError(found)
@@ -90,10 +91,15 @@ def clashes(pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
         for table in pipeline.tables:
             for target in table.targets or pipeline.targets:
                 first = tables.setdefault((target, table.to), table)
-                if first is not table:
+                if first is not table and not _contribute(table, first):
                     here, there = table.finding("", "", ("to",)), first.finding("", "", ("to",))
                     found.append(_twice(f"the table {table.to} of target '{target}'", here, there))
     return found
+
+
+def _contribute(table: TableMapping, other: TableMapping) -> bool:
+    """Whether both are sources of one table's rows, by the rules of one pipeline."""
+    return table.contributor is not None and table.target_id == other.target_id and table.id != other.id
 
 
 def _unknown_targets(pipeline: Pipeline) -> Iterable[Diagnostic]:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from cdc.blocks import EventBlock, Image, RowBlock
+from cdc.blocks import EventBlock, Image, RowBlock, picker
 from cdc.errors import CdcError, Poison
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.model import TableMapping
@@ -163,8 +163,8 @@ class Plan:
         self._keys = keys
         self._computes = any(maker.source is None for maker in makers)
         self._values = self._value_maker()
-        self._key_of = getter(target.key_indexes)
         self._rules = target.rules
+        self._key_of = picker(target.key_indexes)
 
     def map(self, event: ChangeEvent) -> Mapped:
         """What `event` (of this plan's schema version) says about the target. Raises `Poison`: the event is parked."""
@@ -242,7 +242,7 @@ class Plan:
             return self._computed
         if copies == list(range(len(self.schema.columns))):
             return lambda images: images
-        pick = getter(copies)
+        pick = picker(copies)
         return lambda images: map(pick, images)
 
     def _computed(self, images: list[Image]) -> Iterable[Image | Poison]:
@@ -367,13 +367,6 @@ class KeylessPlan:
 def expects(rules: Rules, *, deletes: bool) -> bool:
     """Whether rules look at more of an event than its row and whether that is new."""
     return rules.reads_before or rules.detect is Detect.COMMIT_TIME or (deletes and rules.version is not None)
-
-
-def getter(indexes: Sequence[int]) -> Callable[[Image], Image]:
-    """A fast function that picks these places of a tuple, as a tuple."""
-    if len(indexes) == 1:
-        return itemgetter(slice(indexes[0], indexes[0] + 1))
-    return itemgetter(*indexes)
 
 
 def _row(

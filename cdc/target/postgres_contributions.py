@@ -1,0 +1,99 @@
+"""Contributions in a PostgreSQL target: one row a target row, locked in the order of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+
+from cdc.target.base import Owner
+
+_LOCK_CLASS = 0x0CDD
+"""Class of the advisory locks that keep those who write single keys and those who go through a whole table apart."""
+
+
+class PostgresContributions:
+    """A `ContributionStore` and a `ShapeStore` on the target's connection. `mine`: this owner's name of a mapping."""
+
+    def __init__(self, connection: psycopg.Connection[Any], owner: Owner) -> None:
+        self._connection = connection
+        self._owner = (owner.pipeline, owner.target)
+        self._ids: dict[str, int] = {}
+
+    def take(self, mapping: str, keys: Iterable[str]) -> dict[str, bytes]:
+        table, wanted = self._id(mapping), sorted(set(keys))
+        self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_LOCK_CLASS, table))
+        # First the keys that nobody has written yet get rows, then all of them are locked: each time in key order, so
+        # that two workers wait for one another but never in a ring.
+        self._connection.execute(
+            "INSERT INTO cdc.contribution (table_id, key, document) SELECT %s, key, '' FROM unnest(%s::text[]) AS k(key)"
+            " ON CONFLICT DO NOTHING",
+            (table, wanted),
+        )
+        rows = self._connection.execute(
+            "SELECT c.key, c.document FROM unnest(%s::text[]) WITH ORDINALITY AS k(key, number)"
+            " JOIN cdc.contribution AS c ON c.table_id = %s AND c.key = k.key ORDER BY k.number FOR UPDATE OF c",
+            (wanted, table),
+            binary=True,
+        ).fetchall()
+        return {key: bytes(document) for key, document in rows}
+
+    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+        self._connection.execute(
+            "UPDATE cdc.contribution AS c SET document = d.document"
+            " FROM unnest(%s::text[], %s::bytea[]) AS d(key, document) WHERE c.table_id = %s AND c.key = d.key",
+            (list(documents), list(documents.values()), self._id(mapping)),
+            binary=True,
+        )
+
+    def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
+        table = self._id(mapping)
+        if not after:
+            self._connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, table))
+        rows = self._connection.execute(
+            "SELECT key, document FROM cdc.contribution WHERE table_id = %s AND key > %s ORDER BY key LIMIT %s",
+            (table, after, limit),
+            binary=True,
+        ).fetchall()
+        return {key: bytes(document) for key, document in rows}
+
+    def floors(self, mapping: str) -> dict[str, bytes]:
+        rows = self._connection.execute(
+            "SELECT contributor, position FROM cdc.contribution_floor WHERE table_id = %s", (self._id(mapping),)
+        ).fetchall()
+        return {contributor: bytes(position) for contributor, position in rows}
+
+    def raise_floor(self, mapping: str, contributor: str, position: bytes) -> None:
+        self._connection.execute(
+            "INSERT INTO cdc.contribution_floor AS f VALUES (%s, %s, %s)"
+            " ON CONFLICT (table_id, contributor) DO UPDATE SET position = greatest(f.position, excluded.position)",
+            (self._id(mapping), contributor, position),
+        )
+
+    def number(self, mapping: str, shape: str) -> int:
+        self._connection.execute(
+            "INSERT INTO cdc.contribution_table (pipeline, target, mapping) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (*self._owner, mapping),
+        )
+        table = self._id(mapping)
+        self._connection.execute(
+            "INSERT INTO cdc.contribution_shape (table_id, shape) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            (table, shape),
+        )
+        return next(number for number, known in self.all(mapping).items() if known == shape)
+
+    def all(self, mapping: str) -> dict[int, str]:
+        rows = self._connection.execute(
+            "SELECT number, shape FROM cdc.contribution_shape WHERE table_id = %s ORDER BY number", (self._id(mapping),)
+        ).fetchall()
+        return dict(rows)
+
+    def _id(self, mapping: str) -> int:
+        if mapping not in self._ids:
+            row = self._connection.execute(
+                "SELECT id FROM cdc.contribution_table WHERE pipeline = %s AND target = %s AND mapping = %s",
+                (*self._owner, mapping),
+            ).fetchone()
+            self._ids[mapping] = 0 if row is None else row[0]
+        return self._ids[mapping]
