@@ -42,7 +42,19 @@ class EventBlock:
     """
 
     __slots__ = (
-        *("after", "before", "bytes", "created", "end", "event", "partition", "positions", "schema", "time_us", "times"),
+        *(
+            "after",
+            "before",
+            "bytes",
+            "created",
+            "end",
+            "event",
+            "partition",
+            "positions",
+            "schema",
+            "time_us",
+            "times",
+        ),
     )
 
     def __init__(

@@ -389,7 +389,7 @@ class Outcome(StrEnum):
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """A conflict that was met, and the rule's word on it. `columns`: names of those that differ, where that is known."""
+    """A conflict that was met, and the rule's word on it. `columns`: those that differ, where that is known."""
 
     type: ConflictType
     action: Action

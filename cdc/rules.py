@@ -2,8 +2,8 @@
 
 A change meets the target row as it is: as this mapping left it (*ours*: the row has a position), changed by somebody
 else since, or made by somebody else (no position). First the guard: a change older than what its key met last is
-*stale* and always skipped; one at the very position that its row or tombstone has was here already, and a replay changes
-nothing. Then, in this order, the first that holds:
+*stale* and always skipped; one at the very position that its row or tombstone has was here already, and a replay
+changes nothing. Then, in this order, the first that holds:
 
     key_exists               the create half of a key change, and a row stands at the new key
     insert_exists            a create or a snapshot read, and the row is not ours
@@ -17,7 +17,7 @@ nothing. Then, in this order, the first that holds:
 What a change expects, by `detect`:
 
     position         nothing more
-    changed_columns  the columns that it changes are as its before image says; the others are neither compared nor written
+    changed_columns  the columns that it changes are as its before image says; others are neither compared nor written
     all_columns      every column is as its before image says
     version          the row's version column is not higher than the change's (a delete's: its before image's); NULL is
                      lower than any
@@ -31,11 +31,11 @@ What is done, by action:
     source_wins       the change is written as it is, a delete deletes
     merge             the change is written by the columns' own rules
     update_or_insert  the same; a row that is missing is inserted
-    target_wins, skip the row stays; of a missing one nothing is written, but a delete's position is remembered
+    target_wins, skip the row stays; of a missing one nothing is written, only a delete's position is remembered
     insert_or_skip    the same, where a row is there
     update_if_newer   `merge` when the change's version (or commit time) is higher than the row's, else the row stays
-    newest, oldest    `merge` when it is not lower, or when it is lower; a row without version loses, a change without one
-                      loses to a row with one
+    newest, oldest    `merge` when it is not lower, or when it is lower; a row without version loses, a change without
+                      one loses to a row that has one
     park              the change is set aside for a person (a missing row: until it comes), its key waits
     error             the pipeline stops
 

@@ -173,7 +173,9 @@ def follows(table: TargetTable, before: MappedRow, row: MappedRow) -> bool:
     """Whether two changes of a key, in a table with rules, are decided by what the first of them meets."""
     rules = table.rules
     assert rules is not None
-    if (before.partial or row.partial) and any(unit.version is not None or len(unit.columns) > 1 for unit in rules.units):
+    if (before.partial or row.partial) and any(
+        unit.version is not None or len(unit.columns) > 1 for unit in rules.units
+    ):
         return False
     if rules.reads_before:
         return _is_as_it_expects(rules.detect, before, row)

@@ -232,7 +232,8 @@ class _Compiler:
             left.pop(self.names[name], None)
         for resolver, path, names in _resolvers(self.said, ()):
             together = len(names) > 1 or path[0] == "groups" or _version(resolver) is not None
-            indexes = [self.names[name] for name in names if self.names.get(name) in left] if names else [*left]
+            named = [self.names[name] for name in names if self.names.get(name) in left]
+            indexes = named if names else [index for index in left if index not in versions]
             if not indexes or _word(resolver) not in list(Combine):
                 continue
             combine, version = Combine(_word(resolver)), None
@@ -244,7 +245,7 @@ class _Compiler:
             for group in [indexes] if together else [[index] for index in indexes]:
                 units += self._unit(combine, group, version, path)
             for index in indexes:
-                left.pop(index)
+                left.pop(index, None)
         return self._with_versions(units, versions)
 
     def _unit(self, combine: Combine, indexes: list[int], version: int | None, path: ValuePath) -> list[Unit]:
@@ -254,7 +255,9 @@ class _Compiler:
             column = self.columns[index]
             if column.type.kind not in ORDERED:
                 message = f"'{combine}' does not fit '{column.name}': {column.type.kind} values have no order"
-                self._error("bad-resolver", message, path, "choose source_wins, target_wins, keep_if_null or fill_nulls")
+                self._error(
+                    "bad-resolver", message, path, "choose source_wins, target_wins, keep_if_null or fill_nulls"
+                )
         columns = tuple(index for index in indexes if index != version)
         return [Unit(combine, columns, version)] if columns else []
 
@@ -267,7 +270,7 @@ class _Compiler:
             self._error("bad-resolver", message, path)
 
     def _with_versions(self, units: list[Unit], versions: Mapping[int, tuple[Combine, ValuePath]]) -> list[Unit]:
-        """A column that decides for others keeps the highest (lowest) value there was, or its word would be forgotten."""
+        """A column that decides for others keeps the highest (lowest) value that it had."""
         kept: list[Unit] = []
         for unit in units:
             for index in set(unit.columns) & versions.keys():

@@ -104,7 +104,9 @@ class TableRules(_Part):
     """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that this
     mapping did not write are still known); `changed_columns`, `all_columns`: the change's before image is compared with
     the row; a version column, or the commit time of the change that made the row, is compared."""
-    on: dict[Annotated[ConflictType, Field(strict=False)], Annotated[Action, Field(strict=False)]] = Field(default_factory=dict)
+    on: dict[Annotated[ConflictType, Field(strict=False)], Annotated[Action, Field(strict=False)]] = Field(
+        default_factory=dict
+    )
     """What to do, by type of conflict."""
     max_skew_s: float = Field(default=60.0, gt=0, le=86_400)
     """Where commit times are compared: a change dated further in the future than this, by this machine's clock, is
