@@ -6,6 +6,7 @@ values of a row and leaves its position, `gone` removes one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -159,12 +160,18 @@ def _whole(row: Foreign) -> Values:
 
 @dataclass
 class Played:
-    """What is there afterwards. `positions`: None for a row of somebody else."""
+    """What is there afterwards. `positions`: None for a row of somebody else. `parked`: reasons by key. `tallies`:
+    records by outcome and reason."""
 
     rows: dict[int, Values]
     positions: dict[int, Position | None]
     parked: dict[str, str]
-    tallied: int
+    tallies: Counter[tuple[str, str]]
+
+    @property
+    def told(self) -> set[str]:
+        """What is said of conflicts."""
+        return {f"{outcome} {reason}" for (outcome, reason), number in self.tallies.items() if number and ":" in reason}
 
 
 def play(
@@ -203,9 +210,20 @@ def play(
                     heal(applied.may_heal)
         held = {hold: reason for (_, hold), reason in applier.held.items()}
         assert {hold for _, hold in target.parked([PARTITION])} == set(held)
-    tallied = bench.tallied(Owner(table.name, "target"))
-    assert min(tallied.values(), default=0) >= 0
-    return Played(*seen(bench, table), held, tallied.total())
+    return Played(*seen(bench, table), held, _tallies(bench, table))
+
+
+def _tallies(bench: Bench, table: TargetTable) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    if isinstance(bench, MemoryBench):
+        for (mapping, _, outcome, reason), number in bench.storage.tallies.items():
+            found[outcome, reason] += number if mapping == table.mapping else 0
+        return found
+    with closing(bench.operator()) as operator:
+        operator.open(Owner(table.name, "target"))
+        for tally in operator.tallies():
+            found[tally.outcome, tally.reason] += tally.number
+    return found
 
 
 def _always(advance: Advance, partitions: object) -> list[Advance]:
