@@ -178,6 +178,14 @@ def play(
     bench: Bench, table: TargetTable, rows: Sequence[MappedRow | Foreign], *, single: bool, blocks: bool
 ) -> Played:
     """`single`: a batch for each change; else one for all changes that stand between two foreign steps."""
+    held = run(bench, table, rows, single=single, blocks=blocks)
+    return Played(*seen(bench, table), held, _tallies(bench, table))
+
+
+def run(
+    bench: Bench, table: TargetTable, rows: Sequence[MappedRow | Foreign], *, single: bool, blocks: bool
+) -> dict[str, str]:
+    """The same, without reading the rows afterwards: the held keys with their reasons."""
     changes = [row for row in rows if isinstance(row, MappedRow)]
     with closing(bench.target()) as target:
         target.open(Owner(table.name, "target"))
@@ -210,7 +218,7 @@ def play(
                     heal(applied.may_heal)
         held = {hold: reason for (_, hold), reason in applier.held.items()}
         assert {hold for _, hold in target.parked([PARTITION])} == set(held)
-    return Played(*seen(bench, table), held, _tallies(bench, table))
+    return held
 
 
 def _tallies(bench: Bench, table: TargetTable) -> Counter[tuple[str, str]]:
