@@ -196,9 +196,8 @@ def _diagnostic(document: Document, error: ErrorDetails) -> Diagnostic:
         expected = str(error.get("ctx", {}).get("expected", ""))
         choices = [part.strip("' ") for part in expected.replace(" or ", ", ").split(",")]
         text = f"'{error['input']}' is not one of {', '.join(choices)}"
-        return Diagnostic(
-            "bad-value", text, document.file, document.span(path), did_you_mean(str(error["input"]), choices)
-        )
+        span = document.span(path, key=error["loc"][-1] == "[key]")  # a key that is none of the words
+        return Diagnostic("bad-value", text, document.file, span, did_you_mean(str(error["input"]), choices))
     message = _TEXT_OF_TYPE.get(kind) or error["msg"][:1].lower() + error["msg"][1:]
     return Diagnostic(kind.replace("_", "-"), message, document.file, document.span(path))
 
