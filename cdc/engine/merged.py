@@ -39,8 +39,7 @@ class Merged:
     def shape(self, number: int) -> Shape:
         found = self.shapes.get(number)
         if found is None:
-            # Not here, in an open transaction: tables are prepared anew after a reconnection.
-            raise Transient("another worker has met columns that this one does not know yet")
+            raise met_elsewhere()
         return found
 
     def convert(self, values: Image, old: int, new: int) -> Image:
@@ -62,6 +61,11 @@ class Merging:
     key_width: int
     max_skew_s: float
     merged: Merged
+
+
+def met_elsewhere() -> Transient:
+    """Not mended in the open transaction that finds out: tables are prepared anew after a reconnection."""
+    return Transient("another worker has met columns that this one does not know yet")
 
 
 class MergedTables:

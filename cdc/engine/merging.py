@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cdc.blocks import Writes
 from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
-from cdc.engine.merged import MergedTables, Merging
+from cdc.conflict.resolve import UnknownShapeError
+from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.errors import Terminal
 from cdc.model import Decision, MappedRow, Outcome, Position, RawRecord, RowOp, TargetTable, Value, Write
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
@@ -144,11 +145,7 @@ class _Round:
         return places
 
     def _shared(self, document: bytes) -> Shared:
-        found = decode(document) if document else Document()
-        merged = self._way.merged
-        for _, _, said in found.live():
-            merged.shape(said.shape)
-        return Shared(found, self._floors, merged.convert)
+        return Shared(decode(document) if document else Document(), self._floors, self._way.merged.convert)
 
     def _changes(self, writes: Sequence[Write]) -> Iterator[tuple[int, bytes, Sequence[Change]]]:
         """Of each write: its index, the position that all of it must pass the guard with, and its changes in order."""
@@ -250,7 +247,10 @@ class _Round:
     def _row(self, key: tuple[Value, ...], document: Document) -> MappedRow | None:
         """The row as it has to be written; None when there is nothing to write."""
         resolver = self._way.merged.resolver
-        resolved = resolver.resolve(resolver.words(document))
+        try:
+            resolved = resolver.resolve(resolver.words(document))
+        except UnknownShapeError as error:
+            raise met_elsewhere() from error
         position = Position(_EPOCH, document.version, 0)
         if resolved is not None:
             return MappedRow(RowOp.UPSERT, key, resolved.values, position, _NO_RECORD)
