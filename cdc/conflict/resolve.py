@@ -136,6 +136,15 @@ class Resolver:
             step.run(words, made)
         return Resolved(tuple([None if value is NOTHING else value for value in made.values]), tuple(made.chosen))
 
+    def says(self, word: Word, index: int) -> bool:
+        """Whether the word's source has this column."""
+        return word.values[index] is not NOTHING
+
+    def time(self, word: Word, index: int) -> int | None:
+        """When its source changed this value, in µs; None where only a snapshot has shown it."""
+        time = word.times[index]
+        return None if time == _NEVER else time
+
     def _exists(self, words: Words) -> bool:
         there = {word.contributor for word in words}
         wanted = self.rules.exists

@@ -143,9 +143,7 @@ def _shape(text: str) -> Shape:
     return Shape(*msgspec.json.decode(text, type=tuple[str, tuple[TargetColumn, ...]]))
 
 
-def _target_table(
-    table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules
-) -> TargetTable:
+def _target_table(table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules) -> TargetTable:
     """The table that a contributor's rows end in: the columns of all sources that have been met."""
     key = table.key[: way.width]
     columns: dict[str, TargetColumn] = {}
