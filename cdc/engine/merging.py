@@ -90,13 +90,14 @@ class _Round:
     def write(self, writes: Sequence[Write]) -> dict[int, Decision]:
         places = self._take(writes)
         decisions: dict[int, Decision] = {}
+        found = list(self._changes(writes))
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
-        for lends in (True, False):
-            for index, base, changes in self._changes(writes):
-                if (changes[-1].values is None) is lends:
-                    decision = self._apply(places[index], base, changes)
-                    if decision is not _APPLIED:
-                        decisions[index] = decision
+        deletes = [each for each in found if each[2][-1].values is None]
+        upserts = [each for each in found if each[2][-1].values is not None] if deletes else found
+        for index, base, changes in (*deletes, *upserts):
+            decision = self._apply(places[index], base, changes)
+            if decision is not _APPLIED:
+                decisions[index] = decision
         self._write_rows(places, decisions)
         return decisions
 
