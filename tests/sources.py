@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from cdc.engine.apply import Applier, Batch, TableBatch
@@ -95,6 +96,13 @@ def tables(customers: str, soft_delete: str | None = None) -> dict[str, TargetTa
         )
         for name, columns in SAYS.items()
     }
+
+
+def nameless(table: TargetTable) -> TargetTable:
+    """The table as the mapping of a record without a key knows it."""
+    assert table.contributes is not None
+    way = msgspec.structs.replace(table.contributes, width=0)
+    return msgspec.structs.replace(table, columns=(), key=(), partials=False, contributes=way)
 
 
 @dataclass
@@ -217,9 +225,12 @@ class Player:
         soft_delete: str | None = None,
         blocks: bool = True,
         only: Sequence[str] = tuple(SAYS),
+        keyless: bool = False,
     ) -> None:
-        """`only`: the sources whose partitions this worker has."""
-        self.tables = {name: table for name, table in tables(customers, soft_delete).items() if name in only}
+        """`only`: the sources whose partitions this worker has. `keyless`: it meets records without a key only, which
+        is how truncates come: nothing but the tables' names is known."""
+        known = tables(customers, soft_delete)
+        self.tables = {name: nameless(known[name]) if keyless else known[name] for name in known if name in only}
         self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
         self.target.open(Owner(customers, "target"))
         for table in self.tables.values():
@@ -264,7 +275,9 @@ class Player:
         after = (before or 0) + number
         if number:
             self._next[name] = after
-        return Advance(PARTITIONS[name], self._fences[name], before, after if number else before, "" if number else None)
+        return Advance(
+            PARTITIONS[name], self._fences[name], before, after if number else before, "" if number else None
+        )
 
 
 def _as_they_are(moves: list[Advance], partitions: object) -> list[Advance]:

@@ -89,7 +89,7 @@ class MergedTables:
         columns = tuple(column for column in table.columns if not column.name.startswith("@"))
         number = 0
         if columns:
-            text = msgspec.json.encode((way.contributor, columns)).decode()
+            text = msgspec.json.encode((way.contributor, columns, table.key[: way.width])).decode()
             number = self._target.shapes.number(way.mapping, text)
         merged, skew = self._met(table, way), self._rules[way.mapping].max_skew_s
         self._ways[table] = Merging(way.contributor, way.mapping, number, len(columns), way.width, skew, merged)
@@ -136,14 +136,13 @@ def _rule(rule: RuleText, shapes: Mapping[int, Shape]) -> Rule:
 
 
 def _shape(text: str) -> Shape:
-    return Shape(*msgspec.json.decode(text, type=tuple[str, tuple[TargetColumn, ...]]))
+    return Shape(*msgspec.json.decode(text, type=tuple[str, tuple[TargetColumn, ...], tuple[str, ...]]))
 
 
-def _target_table(
-    table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules
-) -> TargetTable:
-    """The table that a contributor's rows end in: the columns of all sources that have been met."""
-    key = table.key[: way.width]
+def _target_table(table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules) -> TargetTable:
+    """The table that a contributor's rows end in: the columns of all sources that have been met. A truncate does not
+    tell the key: then what was met before does, and where nothing was, there is nothing to truncate."""
+    key = table.key[: way.width] or next((shape.key for shape in shapes.values()), ())
     columns: dict[str, TargetColumn] = {}
     ranks = {name: rank for rank, name in enumerate(rules.sources or ())}
     for shape in sorted(shapes.values(), key=lambda shape: ranks.get(shape.contributor, len(ranks))):

@@ -68,11 +68,6 @@ class SqlContributions:
 
     def number(self, mapping: str, shape: str) -> int:
         self._database.run(
-            f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
-            + self._database.on_conflict(("pipeline", "target", "mapping")),
-            (*self._owner, mapping),
-        )
-        self._database.run(
             f"INSERT INTO cdc_contribution_shape (table_id, shape_digest, shape) VALUES ({marks(3)})"
             + self._database.on_conflict(("table_id", "shape_digest")),
             (self._id(mapping), digest(shape), shape),
@@ -86,11 +81,17 @@ class SqlContributions:
         return {number: shape for number, shape in rows}
 
     def _id(self, mapping: str) -> int:
+        """The table's number; first asked for outside of transactions, as a `ShapeStore`."""
         if mapping not in self._ids:
-            rows = self._database.rows(
-                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", (*self._owner, mapping)
+            mine = (*self._owner, mapping)
+            self._database.run(
+                f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
+                + self._database.on_conflict(("pipeline", "target", "mapping")),
+                mine,
             )
-            self._ids[mapping] = rows[0][0] if rows else 0
+            ((self._ids[mapping],),) = self._database.rows(
+                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", mine
+            )
         return self._ids[mapping]
 
     def _lock(self, mapping: str, how: str) -> int:
