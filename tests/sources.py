@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from cdc.engine.apply import Applier, Batch, TableBatch
@@ -97,10 +98,17 @@ def tables(customers: str, soft_delete: str | None = None) -> dict[str, TargetTa
     }
 
 
+def nameless(table: TargetTable) -> TargetTable:
+    """The table as the mapping of a record without a key knows it."""
+    assert table.contributes is not None
+    way = msgspec.structs.replace(table.contributes, width=0)
+    return msgspec.structs.replace(table, columns=(), key=(), partials=False, contributes=way)
+
+
 @dataclass
 class SourceTape:
-    """Changes of one source, positions and commit times rising as the source would write them; commits may share a time,
-    and only the halves of a key change share a position."""
+    """Changes of one source, positions and commit times rising as the source would write them. Commits may share a
+    time; only the halves of a key change share a position."""
 
     source: str
     rows: list[MappedRow] = field(default_factory=list)
@@ -223,9 +231,12 @@ class Player:
         soft_delete: str | None = None,
         blocks: bool = True,
         only: Sequence[str] = tuple(SAYS),
+        keyless: bool = False,
     ) -> None:
-        """`only`: the sources whose partitions this worker has."""
-        self.tables = {name: table for name, table in tables(customers, soft_delete).items() if name in only}
+        """`only`: the sources whose partitions this worker has. `keyless`: it meets records without a key only, which
+        is how truncates come: nothing but the tables' names is known."""
+        known = tables(customers, soft_delete)
+        self.tables = {name: nameless(known[name]) if keyless else known[name] for name in known if name in only}
         self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
         self.target.open(Owner(customers, "target"))
         for table in self.tables.values():

@@ -36,7 +36,9 @@ def combiner(rule: str, kind: Kind) -> Combine:
         key = order(kind)
         return (lambda values: max(values, key=key)) if rule == "max" else (lambda values: min(values, key=key))
     if rule == "delta":
-        return {Kind.DECIMAL: _decimal_sum, Kind.INTEGER: sum}.get(kind, math.fsum)
+        if kind is Kind.DECIMAL:
+            return _decimal_sum
+        return sum if kind is Kind.INTEGER else math.fsum
     return _json_union if kind is Kind.JSON else _union
 
 

@@ -66,10 +66,12 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Shape(NamedTuple):
-    """What the values of a contribution are: the contributor and its columns, in order."""
+    """What the values of a contribution are: the contributor and its columns, in order; `key`: those of the target
+    row's key."""
 
     contributor: str
     columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...] = ()
 
 
 class Resolved(NamedTuple):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdc.conflict.contributions import Contribution, Document, decode
-from cdc.conflict.resolve import Resolver, Rules, Shape
+from cdc.conflict.resolve import Resolver, Shape
 from cdc.control.operate import opened
 from cdc.engine.merged import compiled, known_shapes, merged_columns
 from cdc.errors import Usage
@@ -76,7 +76,7 @@ def explain(settings: Settings, pipelines: Sequence[Pipeline], table: str, key: 
         if not shapes:
             raise Usage(f"no source has said anything about {table} yet", hint="does the pipeline run? cdc status")
         names = next(iter(shapes.values())).key
-        columns = merged_columns(shapes, rules, names, mapping.target_id)
+        columns = merged_columns(mapping.target_id, shapes, rules, names)
         wanted = hold_of(_key(key, names, columns))
         kept = operator.contributions(mapping.target_id, wanted)
     if not kept:

@@ -83,7 +83,7 @@ class _Round:
         self._way = way
         self._now_s = now_s
         self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
-        self._floors = self._store.floors(way.mapping)
+        self._floors: dict[str, bytes] = {}
         self._rows: dict[str, Shared] = {}
         self._keys: dict[str, tuple[Value, ...]] = {}  # of rows that may have to be written
 
@@ -111,9 +111,9 @@ class _Round:
 
     def truncate(self, position: Position) -> Decision:
         packed = position.pack()
-        if packed < self._floors.get(self._way.contributor, b""):
+        self._withdraw(packed, {})  # nothing, when a newer truncate came first
+        if packed < self._store.floors(self._way.mapping).get(self._way.contributor, b""):
             return _STALE
-        self._withdraw(packed, {})
         self._store.raise_floor(self._way.mapping, self._way.contributor, packed)
         return _APPLIED
 
@@ -142,6 +142,7 @@ class _Round:
             moved = (write.row.moved_from for write in writes)
             wanted.update(self._place(key)[0] for key in moved if key is not None)
         taken = self._store.take(self._way.mapping, wanted)
+        self._floors = self._store.floors(self._way.mapping)  # none rises any more: truncates wait for us
         self._rows = {key: self._shared(document) for key, document in taken.items()}
         return places
 

@@ -10,7 +10,7 @@ from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
 from cdc.mapping.request_checks import request_findings
-from cdc.model import Column, ColumnType, Contributes, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
+from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
 from cdc.yamlfile import ValuePath
 
 Refuse = Callable[[Column], str | None]
@@ -254,7 +254,7 @@ class _Compiler:
         soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
         contributor, on_delete, contributes = self.mapping.contributor, self.mapping.on_delete, None
         if contributor is not None:
-            contributes = Contributes(self.mapping.target_id, contributor, width, soft)
+            contributes = self.mapping.contributes(width)
             soft = None
             on_delete = DeletePolicy.DELETE if on_delete is DeletePolicy.SOFT else on_delete
         return TargetTable(

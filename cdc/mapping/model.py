@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
-from cdc.model import DeletePolicy
+from cdc.model import Contributes, DeletePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
@@ -231,6 +231,13 @@ class TableMapping(_Part):
     def contributor(self) -> str | None:
         """Its name among the sources of the target table's rows; None where one source row makes one row."""
         return (self.as_ or self.source_name) if self._rules is not None and self._rules.sources else None
+
+    def contributes(self, width: int) -> Contributes | None:
+        """How its rows contribute to the target table's; `width`: key columns that the target table has too."""
+        if self.contributor is None:
+            return None
+        soft = self.soft_delete_column if self.on_delete is DeletePolicy.SOFT else None
+        return Contributes(self.target_id, self.contributor, width, soft)
 
     @property
     def source_name(self) -> str:

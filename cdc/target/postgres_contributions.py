@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from cdc.target.base import Owner
+from cdc.target.postgres_errors import translated
 
 _LOCK_CLASS = 0x0CDD
 """Class of the advisory locks that keep those who write single keys and those who go through a whole table apart."""
@@ -38,7 +39,7 @@ class PostgresContributions:
         return found
 
     def _lock(self, table: int, keys: Sequence[str]) -> dict[str, bytes]:
-        """The documents that are there. Keys are JSON texts, which hold no line break: one parameter brings them all."""
+        """The documents that are there. Keys are JSON texts, without line breaks: one parameter brings them all."""
         rows = self._connection.execute(
             "SELECT c.key, c.document FROM unnest(string_to_array(%s, E'\n')) WITH ORDINALITY AS k(key, number)"
             " JOIN cdc.contribution AS c ON c.table_id = %s AND c.key = k.key ORDER BY k.number FOR UPDATE OF c",
@@ -80,28 +81,28 @@ class PostgresContributions:
         )
 
     def number(self, mapping: str, shape: str) -> int:
-        self._connection.execute(
-            "INSERT INTO cdc.contribution_table (pipeline, target, mapping) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (*self._owner, mapping),
-        )
-        table = self._id(mapping)
-        self._connection.execute(
-            "INSERT INTO cdc.contribution_shape (table_id, shape) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            (table, shape),
-        )
+        with translated():
+            self._connection.execute(
+                "INSERT INTO cdc.contribution_shape (table_id, shape) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (self._id(mapping), shape),
+            )
         return next(number for number, known in self.all(mapping).items() if known == shape)
 
     def all(self, mapping: str) -> dict[int, str]:
-        rows = self._connection.execute(
-            "SELECT number, shape FROM cdc.contribution_shape WHERE table_id = %s ORDER BY number", (self._id(mapping),)
-        ).fetchall()
-        return dict(rows)
+        query = "SELECT number, shape FROM cdc.contribution_shape WHERE table_id = %s ORDER BY number"
+        with translated():
+            return dict(self._connection.execute(query, (self._id(mapping),)).fetchall())
 
     def _id(self, mapping: str) -> int:
+        """The table's number; first asked for outside of transactions, as a `ShapeStore`."""
         if mapping not in self._ids:
-            row = self._connection.execute(
-                "SELECT id FROM cdc.contribution_table WHERE pipeline = %s AND target = %s AND mapping = %s",
-                (*self._owner, mapping),
-            ).fetchone()
-            self._ids[mapping] = 0 if row is None else row[0]
+            mine = (*self._owner, mapping)
+            self._connection.execute(
+                "INSERT INTO cdc.contribution_table (pipeline, target, mapping) VALUES (%s, %s, %s)"
+                " ON CONFLICT DO NOTHING",
+                mine,
+            )
+            ((self._ids[mapping],),) = self._connection.execute(
+                "SELECT id FROM cdc.contribution_table WHERE pipeline = %s AND target = %s AND mapping = %s", mine
+            ).fetchall()
         return self._ids[mapping]

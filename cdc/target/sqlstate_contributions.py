@@ -1,4 +1,4 @@
-"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in the order of the keys."""
+"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in order."""
 
 from __future__ import annotations
 
@@ -68,11 +68,6 @@ class SqlContributions:
 
     def number(self, mapping: str, shape: str) -> int:
         self._database.run(
-            f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
-            + self._database.on_conflict(("pipeline", "target", "mapping")),
-            (*self._owner, mapping),
-        )
-        self._database.run(
             f"INSERT INTO cdc_contribution_shape (table_id, shape_digest, shape) VALUES ({marks(3)})"
             + self._database.on_conflict(("table_id", "shape_digest")),
             (self._id(mapping), digest(shape), shape),
@@ -83,14 +78,20 @@ class SqlContributions:
         rows = self._database.rows(
             "SELECT number, shape FROM cdc_contribution_shape WHERE table_id = ? ORDER BY number", (self._id(mapping),)
         )
-        return {number: shape for number, shape in rows}
+        return dict(rows)
 
     def _id(self, mapping: str) -> int:
+        """The table's number; first asked for outside of transactions, as a `ShapeStore`."""
         if mapping not in self._ids:
-            rows = self._database.rows(
-                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", (*self._owner, mapping)
+            mine = (*self._owner, mapping)
+            self._database.run(
+                f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
+                + self._database.on_conflict(("pipeline", "target", "mapping")),
+                mine,
             )
-            self._ids[mapping] = rows[0][0] if rows else 0
+            ((self._ids[mapping],),) = self._database.rows(
+                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", mine
+            )
         return self._ids[mapping]
 
     def _lock(self, mapping: str, how: str) -> int:

@@ -88,8 +88,8 @@ def test_when_a_row_is_there(bench: Bench, exists: Any) -> None:
         SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
     )
     billing = SourceTape("billing").add("full", 1, {"city": "x"}).rows
-    changes = [("crm", crm[0]), ("portal", portal[0]), ("billing", billing[0])]
-    changes += [("crm", crm[1]), ("portal", portal[1]), ("portal", portal[2])]
+    changes = [("crm", crm[0]), ("portal", portal.rows[0]), ("billing", billing[0])]
+    changes += [("crm", crm[1]), ("portal", portal.rows[1]), ("portal", portal.rows[2])]
     customers = new_name()
     player = Player(contributing(bench), customers, rules)
     with closing(player.target):
@@ -132,6 +132,25 @@ def test_workers_do_not_lose_one_another_s_words(bench: Bench) -> None:
     with closing(again.target):
         again.play([("crm", said[1])])
     assert shown(bench, customers) == wanted([("crm", said[0]), ("portal", other[0]), ("crm", said[1])])
+
+
+def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
+    """Its record has no key: of its table the worker knows the name, and what others met before."""
+    customers = new_name()
+    portal = SourceTape("portal").truncate().add("full", 1, {"name": "a"}).add("full", 2, {"phone": "2"}).truncate()
+    portal.add("full", 2, {"phone": "3"})
+    before = SourceTape("portal", clock=500).add("full", 3, {"name": "older than both"}).rows
+    crm = SourceTape("crm").add("full", 1, {"name": "b"}).rows
+    first, *filled, second, last = [("portal", row) for row in portal.rows]
+    rest = [("crm", crm[0]), ("portal", before[0]), *filled]
+    for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
+        player = Player(
+            contributing(bench), customers, only=["portal"] if keyless else ["crm", "portal"], keyless=keyless
+        )
+        with closing(player.target):
+            player.play(changes)
+    assert shown(bench, customers) == wanted([first, *rest, second, last])
+    assert {key for (key,) in shown(bench, customers)} == {1, 2}
 
 
 def _refuse_name(bench: Bench, customers: str) -> None:
