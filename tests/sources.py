@@ -131,7 +131,7 @@ class SourceTape:
 
     def truncate(self) -> SourceTape:
         self._on(1)
-        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, 0), self._record()))
+        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, self.place), self._record()))
         return self
 
     def _on(self, seconds: int) -> None:
@@ -155,7 +155,7 @@ class SourceTape:
                 op=RowOp.DELETE if op == "delete" else RowOp.UPSERT,
                 key=self._key(number),
                 values=None if op == "delete" else image,
-                position=Position(1, self.place, 0),
+                position=Position(1, self.place, self.place),
                 record=self._record(),
                 snapshot="initial" if op == "read" else "",
                 time_us=self.clock,
@@ -246,15 +246,16 @@ class Player:
         self._fences = {name: marks[partition].fence for name, partition in partitions.items()}
         self._next: dict[str, int | None] = {name: marks[partition].next for name, partition in partitions.items()}
         self._blocks = blocks
+        self._seen: dict[tuple[str, int], MappedRow] = {}
         self.applier = Applier(self.target)
         self.applier.held = self.target.parked(list(partitions.values()))
 
     def play(self, tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int] = ()) -> None:
-        rows = {(name, row.record.offset): row for name, row in tape}
+        self._seen.update({(name, row.record.offset): row for name, row in tape})
 
         def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
             name = parked.mapping.split("@")[1]
-            return self.tables[name], rows[name, parked.record.offset]
+            return self.tables[name], self._seen[name, parked.record.offset]
 
         # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
         truncates = {index for index, (_, row) in enumerate(tape) if row.op is RowOp.TRUNCATE}

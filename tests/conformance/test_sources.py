@@ -88,8 +88,8 @@ def test_when_a_row_is_there(bench: Bench, exists: Any) -> None:
         SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
     )
     billing = SourceTape("billing").add("full", 1, {"city": "x"}).rows
-    changes = [("crm", crm[0]), ("portal", portal.rows[0]), ("billing", billing[0])]
-    changes += [("crm", crm[1]), ("portal", portal.rows[1]), ("portal", portal.rows[2])]
+    changes = [("crm", crm[0]), ("portal", portal[0]), ("billing", billing[0])]
+    changes += [("crm", crm[1]), ("portal", portal[1]), ("portal", portal[2])]
     customers = new_name()
     player = Player(contributing(bench), customers, rules)
     with closing(player.target):
@@ -141,6 +141,7 @@ def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     portal.add("full", 2, {"phone": "3"})
     before = SourceTape("portal", clock=500).add("full", 3, {"name": "older than both"}).rows
     crm = SourceTape("crm").add("full", 1, {"name": "b"}).rows
+    Player(contributing(bench), customers).target.close()  # somebody met all columns
     first, *filled, second, last = [("portal", row) for row in portal.rows]
     rest = [("crm", crm[0]), ("portal", before[0]), *filled]
     for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
