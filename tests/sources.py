@@ -232,12 +232,13 @@ class Player:
         blocks: bool = True,
         only: Sequence[str] = tuple(SAYS),
         keyless: bool = False,
+        now_s: float = NOW_S,
     ) -> None:
         """`only`: the sources whose partitions this worker has. `keyless`: it meets records without a key only, which
         is how truncates come: nothing but the tables' names is known."""
         known = tables(customers, soft_delete)
         self.tables = {name: nameless(known[name]) if keyless else known[name] for name in known if name in only}
-        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
+        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: now_s)
         self.target.open(Owner(customers, "target"))
         for table in self.tables.values():
             self.target.prepare(table)

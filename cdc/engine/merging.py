@@ -18,7 +18,7 @@ from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.errors import Terminal
 from cdc.model import Decision, MappedRow, Outcome, Position, RawRecord, RowOp, TargetTable, Value, Write
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
-from cdc.target.contributions import ContributingTransaction
+from cdc.target.contributions import ContributingTransaction, ContributionStore
 
 _PORTION = 1000
 """Documents looked at at once when a whole table is gone through."""
@@ -71,17 +71,17 @@ class MergingTransaction:
         return self._round(table).sweep(position, keep)
 
     def _round(self, table: TargetTable) -> _Round:
-        return _Round(self._inner, self._tables.of(table), int(self._now_s()))
+        return _Round(self._inner, self._tables.of(table), self._now_s())
 
 
 class _Round:
     """One call of a transaction: nothing that it read of the documents outlives it."""
 
-    def __init__(self, transaction: ContributingTransaction, way: Merging, now_s: int) -> None:
+    def __init__(self, transaction: ContributingTransaction, way: Merging, now_s: float) -> None:
         self._transaction = transaction
         self._store = transaction.contributions
         self._way = way
-        self._now_s = now_s
+        self._now_s, self._now_us = int(now_s), int(now_s * 1_000_000)
         self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
         self._floors: dict[str, bytes] = {}
         self._rows: dict[str, Shared] = {}
@@ -230,9 +230,10 @@ class _Round:
         for key, document in changed.items():
             if key not in self._keys:
                 continue  # it only lent its values
-            document.version, document.rules = document.version + 1, rules
+            new, document.rules = document.version == 0, rules
+            document.version = max(document.version + 1, self._now_us)
             try:
-                row = self._row(self._keys[key], document)
+                row = self._row(self._keys[key], document, new)
             except (ValueError, ArithmeticError) as error:
                 failed[key] = Decision(Outcome.PARKED, "rule_failed", str(error))
                 continue
@@ -242,12 +243,10 @@ class _Round:
         for index, (key, _) in enumerate(places):
             if key in failed:
                 decisions.setdefault(index, failed[key])
-        self._store.keep(
-            self._way.mapping, {key: encode(document) for key, document in changed.items() if key not in failed}
-        )
+        keep(self._store, self._way.mapping, {key: each for key, each in changed.items() if key not in failed})
 
-    def _row(self, key: tuple[Value, ...], document: Document) -> MappedRow | None:
-        """The row as it has to be written; None when there is nothing to write."""
+    def _row(self, key: tuple[Value, ...], document: Document, new: bool) -> MappedRow | None:
+        """The row as it has to be written; None when there is nothing to write. `new`: it never was."""
         resolver = self._way.merged.resolver
         try:
             resolved = resolver.resolve(resolver.words(document))
@@ -256,7 +255,7 @@ class _Round:
         position = Position(_EPOCH, document.version, 0)
         if resolved is not None:
             return MappedRow(RowOp.UPSERT, key, resolved.values, position, _NO_RECORD)
-        return None if document.version == 1 else MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD)
+        return None if new else MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD)
 
     def _write_merged(self, rows: Mapping[str, MappedRow], places: Sequence[Place]) -> dict[str, Decision]:
         """Write target rows. Returns the keys of those that the target did not keep, with its word."""
@@ -279,3 +278,10 @@ class _Round:
                     " the pipeline to the earliest offset",
                 )
         return {keys[index]: decision for index, decision in decisions.items()}
+
+
+def keep(store: ContributionStore, mapping: str, documents: Mapping[str, Document]) -> None:
+    """Put documents back that were taken from the store."""
+    since = {key: document.memory_s() for key, document in documents.items()}
+    memories = {key: second for key, second in since.items() if second is not None}
+    store.keep(mapping, {key: encode(document) for key, document in documents.items()}, memories)
