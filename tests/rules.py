@@ -1,7 +1,7 @@
 """Conflicts played: changes, and what somebody else writes in between, on the oracle and on targets.
 
-A script is a list of steps. `Change`s go through the engine; `theirs` makes a row without our position, `edited` changes
-values of a row and leaves its position, `gone` removes one.
+A script is a list of steps. `Change`s go through the engine; `theirs` makes a row without our position, `edited`
+changes values of a row and leaves its position, `gone` removes one.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from cdc.engine.apply import Applier, Batch, TableBatch
@@ -97,32 +98,45 @@ def tables(customers: str, soft_delete: str | None = None) -> dict[str, TargetTa
     }
 
 
+def nameless(table: TargetTable) -> TargetTable:
+    """The table as the mapping of a record without a key knows it."""
+    assert table.contributes is not None
+    way = msgspec.structs.replace(table.contributes, width=0)
+    return msgspec.structs.replace(table, columns=(), key=(), partials=False, contributes=way)
+
+
 @dataclass
 class SourceTape:
-    """Changes of one source, positions and commit times rising as the source would write them."""
+    """Changes of one source, positions and commit times rising as the source would write them. Commits may share a
+    time; only the halves of a key change share a position."""
 
     source: str
     rows: list[MappedRow] = field(default_factory=list)
     clock: int = 1_000
+    place: int = 0
 
     def add(self, op: str, number: int, values: dict[str, Any], seconds: int = 1) -> SourceTape:
         """`op`: read, full, partial (what `values` lacks is UNAVAILABLE) or delete."""
-        self.clock += seconds
+        self._on(seconds)
         self._put(op, number, values)
         return self
 
     def move(self, old: int, new: int, values: dict[str, Any]) -> SourceTape:
         """A source row's key changes: both halves at one position; the create lacks what `values` lacks."""
-        self.clock += 1
+        self._on(1)
         if old != new:
             self._put("delete", old, {}, moved_to=self._key(new))
             self._put("partial", new, values, moved_from=self._key(old))
         return self
 
     def truncate(self) -> SourceTape:
-        self.clock += 1
-        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.clock, 0), self._record()))
+        self._on(1)
+        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, self.place), self._record()))
         return self
+
+    def _on(self, seconds: int) -> None:
+        self.clock += seconds
+        self.place += 1
 
     def _columns(self, number: int) -> dict[str, Any]:
         return {"id": (number + 1) // 2, "@no": number} if self.source in NUMBERED else {"id": number}
@@ -141,7 +155,7 @@ class SourceTape:
                 op=RowOp.DELETE if op == "delete" else RowOp.UPSERT,
                 key=self._key(number),
                 values=None if op == "delete" else image,
-                position=Position(1, self.clock, 0),
+                position=Position(1, self.place, self.place),
                 record=self._record(),
                 snapshot="initial" if op == "read" else "",
                 time_us=self.clock,
@@ -217,10 +231,14 @@ class Player:
         soft_delete: str | None = None,
         blocks: bool = True,
         only: Sequence[str] = tuple(SAYS),
+        keyless: bool = False,
+        now_s: float = NOW_S,
     ) -> None:
-        """`only`: the sources whose partitions this worker has."""
-        self.tables = {name: table for name, table in tables(customers, soft_delete).items() if name in only}
-        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
+        """`only`: the sources whose partitions this worker has. `keyless`: it meets records without a key only, which
+        is how truncates come: nothing but the tables' names is known."""
+        known = tables(customers, soft_delete)
+        self.tables = {name: nameless(known[name]) if keyless else known[name] for name in known if name in only}
+        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: now_s)
         self.target.open(Owner(customers, "target"))
         for table in self.tables.values():
             self.target.prepare(table)
@@ -229,15 +247,16 @@ class Player:
         self._fences = {name: marks[partition].fence for name, partition in partitions.items()}
         self._next: dict[str, int | None] = {name: marks[partition].next for name, partition in partitions.items()}
         self._blocks = blocks
+        self._seen: dict[tuple[str, int], MappedRow] = {}
         self.applier = Applier(self.target)
         self.applier.held = self.target.parked(list(partitions.values()))
 
     def play(self, tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int] = ()) -> None:
-        rows = {(name, row.record.offset): row for name, row in tape}
+        self._seen.update({(name, row.record.offset): row for name, row in tape})
 
         def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
             name = parked.mapping.split("@")[1]
-            return self.tables[name], rows[name, parked.record.offset]
+            return self.tables[name], self._seen[name, parked.record.offset]
 
         # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
         truncates = {index for index, (_, row) in enumerate(tape) if row.op is RowOp.TRUNCATE}
@@ -264,7 +283,9 @@ class Player:
         after = (before or 0) + number
         if number:
             self._next[name] = after
-        return Advance(PARTITIONS[name], self._fences[name], before, after if number else before, "" if number else None)
+        return Advance(
+            PARTITIONS[name], self._fences[name], before, after if number else before, "" if number else None
+        )
 
 
 def _as_they_are(moves: list[Advance], partitions: object) -> list[Advance]:

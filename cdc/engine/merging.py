@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cdc.blocks import Writes
 from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
-from cdc.engine.merged import MergedTables, Merging
+from cdc.conflict.resolve import UnknownShapeError
+from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.errors import Terminal
 from cdc.model import Decision, MappedRow, Outcome, Position, RawRecord, RowOp, TargetTable, Value, Write
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
-from cdc.target.contributions import ContributingTransaction
+from cdc.target.contributions import ContributingTransaction, ContributionStore
 
 _PORTION = 1000
 """Documents looked at at once when a whole table is gone through."""
@@ -70,32 +71,33 @@ class MergingTransaction:
         return self._round(table).sweep(position, keep)
 
     def _round(self, table: TargetTable) -> _Round:
-        return _Round(self._inner, self._tables.of(table), int(self._now_s()))
+        return _Round(self._inner, self._tables.of(table), self._now_s())
 
 
 class _Round:
     """One call of a transaction: nothing that it read of the documents outlives it."""
 
-    def __init__(self, transaction: ContributingTransaction, way: Merging, now_s: int) -> None:
+    def __init__(self, transaction: ContributingTransaction, way: Merging, now_s: float) -> None:
         self._transaction = transaction
         self._store = transaction.contributions
         self._way = way
-        self._now_s = now_s
+        self._now_s, self._now_us = int(now_s), int(now_s * 1_000_000)
         self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
-        self._floors = self._store.floors(way.mapping)
+        self._floors: dict[str, bytes] = {}
         self._rows: dict[str, Shared] = {}
         self._keys: dict[str, tuple[Value, ...]] = {}  # of rows that may have to be written
 
     def write(self, writes: Sequence[Write]) -> dict[int, Decision]:
         places = self._take(writes)
         decisions: dict[int, Decision] = {}
+        found = list(self._changes(writes))
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
-        for lends in (True, False):
-            for index, base, changes in self._changes(writes):
-                if (changes[-1].values is None) is lends:
-                    decision = self._apply(places[index], base, changes)
-                    if decision is not _APPLIED:
-                        decisions[index] = decision
+        deletes = [each for each in found if each[2][-1].values is None]
+        upserts = [each for each in found if each[2][-1].values is not None] if deletes else found
+        for index, base, changes in (*deletes, *upserts):
+            decision = self._apply(places[index], base, changes)
+            if decision is not _APPLIED:
+                decisions[index] = decision
         self._write_rows(places, decisions)
         return decisions
 
@@ -109,9 +111,9 @@ class _Round:
 
     def truncate(self, position: Position) -> Decision:
         packed = position.pack()
-        if packed < self._floors.get(self._way.contributor, b""):
+        self._withdraw(packed, {})  # nothing, when a newer truncate came first
+        if packed < self._store.floors(self._way.mapping).get(self._way.contributor, b""):
             return _STALE
-        self._withdraw(packed, {})
         self._store.raise_floor(self._way.mapping, self._way.contributor, packed)
         return _APPLIED
 
@@ -140,15 +142,12 @@ class _Round:
             moved = (write.row.moved_from for write in writes)
             wanted.update(self._place(key)[0] for key in moved if key is not None)
         taken = self._store.take(self._way.mapping, wanted)
+        self._floors = self._store.floors(self._way.mapping)  # none rises any more: truncates wait for us
         self._rows = {key: self._shared(document) for key, document in taken.items()}
         return places
 
     def _shared(self, document: bytes) -> Shared:
-        found = decode(document) if document else Document()
-        merged = self._way.merged
-        for _, _, said in found.live():
-            merged.shape(said.shape)
-        return Shared(found, self._floors, merged.convert)
+        return Shared(decode(document) if document else Document(), self._floors, self._way.merged.convert)
 
     def _changes(self, writes: Sequence[Write]) -> Iterator[tuple[int, bytes, Sequence[Change]]]:
         """Of each write: its index, the position that all of it must pass the guard with, and its changes in order."""
@@ -231,9 +230,10 @@ class _Round:
         for key, document in changed.items():
             if key not in self._keys:
                 continue  # it only lent its values
-            document.version, document.rules = document.version + 1, rules
+            new, document.rules = document.version == 0, rules
+            document.version = max(document.version + 1, self._now_us)
             try:
-                row = self._row(self._keys[key], document)
+                row = self._row(self._keys[key], document, new)
             except (ValueError, ArithmeticError) as error:
                 failed[key] = Decision(Outcome.PARKED, "rule_failed", str(error))
                 continue
@@ -243,18 +243,19 @@ class _Round:
         for index, (key, _) in enumerate(places):
             if key in failed:
                 decisions.setdefault(index, failed[key])
-        self._store.keep(
-            self._way.mapping, {key: encode(document) for key, document in changed.items() if key not in failed}
-        )
+        keep(self._store, self._way.mapping, {key: each for key, each in changed.items() if key not in failed})
 
-    def _row(self, key: tuple[Value, ...], document: Document) -> MappedRow | None:
-        """The row as it has to be written; None when there is nothing to write."""
+    def _row(self, key: tuple[Value, ...], document: Document, new: bool) -> MappedRow | None:
+        """The row as it has to be written; None when there is nothing to write. `new`: it never was."""
         resolver = self._way.merged.resolver
-        resolved = resolver.resolve(resolver.words(document))
+        try:
+            resolved = resolver.resolve(resolver.words(document))
+        except UnknownShapeError as error:
+            raise met_elsewhere() from error
         position = Position(_EPOCH, document.version, 0)
         if resolved is not None:
             return MappedRow(RowOp.UPSERT, key, resolved.values, position, _NO_RECORD)
-        return None if document.version == 1 else MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD)
+        return None if new else MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD)
 
     def _write_merged(self, rows: Mapping[str, MappedRow], places: Sequence[Place]) -> dict[str, Decision]:
         """Write target rows. Returns the keys of those that the target did not keep, with its word."""
@@ -277,3 +278,10 @@ class _Round:
                     " the pipeline to the earliest offset",
                 )
         return {keys[index]: decision for index, decision in decisions.items()}
+
+
+def keep(store: ContributionStore, mapping: str, documents: Mapping[str, Document]) -> None:
+    """Put documents back that were taken from the store."""
+    since = {key: document.memory_s() for key, document in documents.items()}
+    memories = {key: second for key, second in since.items() if second is not None}
+    store.keep(mapping, {key: encode(document) for key, document in documents.items()}, memories)

@@ -16,7 +16,6 @@ from cdc.model import (
     Column,
     ColumnType,
     ConflictType,
-    Contributes,
     DeletePolicy,
     Kind,
     Rules,
@@ -284,7 +283,7 @@ class _Compiler:
         soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
         contributor, on_delete, contributes = self.mapping.contributor, self.mapping.on_delete, None
         if contributor is not None:
-            contributes = Contributes(self.mapping.target_id, contributor, width, soft)
+            contributes = self.mapping.contributes(width)
             soft = None
             on_delete = DeletePolicy.DELETE if on_delete is DeletePolicy.SOFT else on_delete
         return TargetTable(

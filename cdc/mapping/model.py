@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
-from cdc.model import DeletePolicy
+from cdc.model import Contributes, DeletePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
@@ -66,7 +66,7 @@ class Batch(_Part):
 
     rows: int = Field(default=5000, ge=1, le=1_000_000)
     """Most records of one batch."""
-    bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1 << 30)
+    bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1 << 30)
     """Most bytes of Kafka records in one batch."""
     max_wait_ms: int = Field(default=200, ge=0, le=60_000)
     """Longest wait for a batch to fill while records keep coming. An idle stream is written at once."""
@@ -237,6 +237,13 @@ class TableMapping(_Part):
     def contributor(self) -> str | None:
         """Its name among the sources of the target table's rows; None where one source row makes one row."""
         return (self.as_ or self.source_name) if self._rules is not None and self._rules.sources else None
+
+    def contributes(self, width: int) -> Contributes | None:
+        """How its rows contribute to the target table's; `width`: key columns that the target table has too."""
+        if self.contributor is None:
+            return None
+        soft = self.soft_delete_column if self.on_delete is DeletePolicy.SOFT else None
+        return Contributes(self.target_id, self.contributor, width, soft)
 
     @property
     def source_name(self) -> str:

@@ -347,6 +347,7 @@ class KeylessPlan:
             key=(),
             on_delete=mapping.on_delete,
             soft_delete=mapping.soft_delete_column if mapping.on_delete is DeletePolicy.SOFT else None,
+            contributes=mapping.contributes(0),
         )
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 
 from cdc.target.base import Owner
+from cdc.target.postgres_errors import translated
 
 _LOCK_CLASS = 0x0CDD
 """Class of the advisory locks that keep those who write single keys and those who go through a whole table apart."""
@@ -24,28 +25,53 @@ class PostgresContributions:
     def take(self, mapping: str, keys: Iterable[str]) -> dict[str, bytes]:
         table, wanted = self._id(mapping), sorted(set(keys))
         self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_LOCK_CLASS, table))
-        # First the keys that nobody has written yet get rows, then all of them are locked: each time in key order, so
-        # that two workers wait for one another but never in a ring.
-        self._connection.execute(
-            "INSERT INTO cdc.contribution (table_id, key, document) SELECT %s, key, '' FROM unnest(%s::text[]) AS k(key)"
-            " ON CONFLICT DO NOTHING",
-            (table, wanted),
-        )
+        # First what is there is locked, then the other keys get rows: each time in key order, and nobody who waits for
+        # a row that is there holds a new one, so that two workers wait for one another but never in a ring.
+        found = self._lock(table, wanted)
+        missing = [key for key in wanted if key not in found]
+        if missing:
+            made = self._connection.execute(
+                "INSERT INTO cdc.contribution (table_id, key, document)"
+                " SELECT %s, key, '' FROM unnest(string_to_array(%s, E'\n')) AS k(key) ON CONFLICT DO NOTHING",
+                (table, "\n".join(missing)),
+            )
+            found.update(dict.fromkeys(missing, b"") if made.rowcount == len(missing) else self._lock(table, missing))
+        return found
+
+    def _lock(self, table: int, keys: Sequence[str]) -> dict[str, bytes]:
+        """The documents that are there. Keys are JSON texts, without line breaks: one parameter brings them all."""
         rows = self._connection.execute(
-            "SELECT c.key, c.document FROM unnest(%s::text[]) WITH ORDINALITY AS k(key, number)"
+            "SELECT c.key, c.document FROM unnest(string_to_array(%s, E'\n')) WITH ORDINALITY AS k(key, number)"
             " JOIN cdc.contribution AS c ON c.table_id = %s AND c.key = k.key ORDER BY k.number FOR UPDATE OF c",
-            (wanted, table),
+            ("\n".join(keys), table),
             binary=True,
         ).fetchall()
-        return {key: bytes(document) for key, document in rows}
+        return dict(rows)
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        table, empty = self._id(mapping), [key for key, document in documents.items() if not document]
+        since = "\n".join([str(memories.get(key, "")) for key in documents])
         self._connection.execute(
-            "UPDATE cdc.contribution AS c SET document = d.document"
-            " FROM unnest(%s::text[], %s::bytea[]) AS d(key, document) WHERE c.table_id = %s AND c.key = d.key",
-            (list(documents), list(documents.values()), self._id(mapping)),
-            binary=True,
+            "UPDATE cdc.contribution AS c"
+            " SET document = decode(d.document, 'hex'), memory_s = nullif(d.since, '')::bigint"
+            " FROM unnest(string_to_array(%s, E'\n'), string_to_array(%s, E'\n'), string_to_array(%s, E'\n'))"
+            " AS d(key, document, since) WHERE c.table_id = %s AND c.key = d.key",
+            ("\n".join(documents), "\n".join(map(bytes.hex, documents.values())), since, table),
         )
+        if empty:
+            self._connection.execute(
+                "DELETE FROM cdc.contribution WHERE table_id = %s AND key = ANY(%s)", (table, empty)
+            )
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        rows = self._connection.execute(
+            "SELECT key, document FROM cdc.contribution WHERE table_id = %s AND memory_s < least(%s, (SELECT"
+            " extract(epoch FROM min(parked_at))::bigint FROM cdc.parked WHERE pipeline = %s AND target = %s))"
+            " ORDER BY memory_s LIMIT %s FOR UPDATE SKIP LOCKED",
+            (self._id(mapping), before_s, *self._owner, limit),
+            binary=True,
+        ).fetchall()
+        return dict(rows)
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         table = self._id(mapping)
@@ -56,7 +82,7 @@ class PostgresContributions:
             (table, after, limit),
             binary=True,
         ).fetchall()
-        return {key: bytes(document) for key, document in rows}
+        return dict(rows)
 
     def floors(self, mapping: str) -> dict[str, bytes]:
         rows = self._connection.execute(
@@ -72,28 +98,28 @@ class PostgresContributions:
         )
 
     def number(self, mapping: str, shape: str) -> int:
-        self._connection.execute(
-            "INSERT INTO cdc.contribution_table (pipeline, target, mapping) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (*self._owner, mapping),
-        )
-        table = self._id(mapping)
-        self._connection.execute(
-            "INSERT INTO cdc.contribution_shape (table_id, shape) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            (table, shape),
-        )
+        with translated():
+            self._connection.execute(
+                "INSERT INTO cdc.contribution_shape (table_id, shape) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (self._id(mapping), shape),
+            )
         return next(number for number, known in self.all(mapping).items() if known == shape)
 
     def all(self, mapping: str) -> dict[int, str]:
-        rows = self._connection.execute(
-            "SELECT number, shape FROM cdc.contribution_shape WHERE table_id = %s ORDER BY number", (self._id(mapping),)
-        ).fetchall()
-        return dict(rows)
+        query = "SELECT number, shape FROM cdc.contribution_shape WHERE table_id = %s ORDER BY number"
+        with translated():
+            return dict(self._connection.execute(query, (self._id(mapping),)).fetchall())
 
     def _id(self, mapping: str) -> int:
+        """The table's number; first asked for outside of transactions, as a `ShapeStore`."""
         if mapping not in self._ids:
-            row = self._connection.execute(
-                "SELECT id FROM cdc.contribution_table WHERE pipeline = %s AND target = %s AND mapping = %s",
-                (*self._owner, mapping),
-            ).fetchone()
-            self._ids[mapping] = 0 if row is None else row[0]
+            mine = (*self._owner, mapping)
+            self._connection.execute(
+                "INSERT INTO cdc.contribution_table (pipeline, target, mapping) VALUES (%s, %s, %s)"
+                " ON CONFLICT DO NOTHING",
+                mine,
+            )
+            ((self._ids[mapping],),) = self._connection.execute(
+                "SELECT id FROM cdc.contribution_table WHERE pipeline = %s AND target = %s AND mapping = %s", mine
+            ).fetchall()
         return self._ids[mapping]

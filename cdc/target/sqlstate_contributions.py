@@ -1,4 +1,4 @@
-"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in the order of the keys."""
+"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in order."""
 
 from __future__ import annotations
 
@@ -37,12 +37,26 @@ class SqlContributions:
                 found[row_key] = bytes(document)
         return found
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
         table = self._id(mapping)
         self._database.run_many(
-            "UPDATE cdc_contribution SET document = ? WHERE table_id = ? AND key_digest = ?",
-            [(document, table, digest(key)) for key, document in documents.items()],
+            "UPDATE cdc_contribution SET document = ?, memory_s = ? WHERE table_id = ? AND key_digest = ?",
+            [(document, memories.get(key), table, digest(key)) for key, document in documents.items() if document],
         )
+        self._database.run_many(
+            "DELETE FROM cdc_contribution WHERE table_id = ? AND key_digest = ?",
+            [(table, digest(key)) for key, document in documents.items() if not document],
+        )
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        (oldest_us,) = self._database.rows(f"SELECT min(parked_us) FROM cdc_parked WHERE {MINE}", self._owner)[0]
+        before = before_s if oldest_us is None else min(before_s, oldest_us // 1_000_000)
+        rows = self._database.rows(
+            "SELECT row_key, document FROM cdc_contribution WHERE table_id = ? AND memory_s < ? ORDER BY memory_s"
+            f" LIMIT ?{self._database.for_update}",
+            (self._id(mapping), before, limit),
+        )
+        return {key: bytes(document) for key, document in rows}
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         table = self._id(mapping) if after else self._lock(mapping, self._database.for_update)
@@ -68,11 +82,6 @@ class SqlContributions:
 
     def number(self, mapping: str, shape: str) -> int:
         self._database.run(
-            f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
-            + self._database.on_conflict(("pipeline", "target", "mapping")),
-            (*self._owner, mapping),
-        )
-        self._database.run(
             f"INSERT INTO cdc_contribution_shape (table_id, shape_digest, shape) VALUES ({marks(3)})"
             + self._database.on_conflict(("table_id", "shape_digest")),
             (self._id(mapping), digest(shape), shape),
@@ -83,14 +92,20 @@ class SqlContributions:
         rows = self._database.rows(
             "SELECT number, shape FROM cdc_contribution_shape WHERE table_id = ? ORDER BY number", (self._id(mapping),)
         )
-        return {number: shape for number, shape in rows}
+        return dict(rows)
 
     def _id(self, mapping: str) -> int:
+        """The table's number; first asked for outside of transactions, as a `ShapeStore`."""
         if mapping not in self._ids:
-            rows = self._database.rows(
-                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", (*self._owner, mapping)
+            mine = (*self._owner, mapping)
+            self._database.run(
+                f"INSERT INTO cdc_contribution_table (pipeline, target, mapping) VALUES ({marks(3)})"
+                + self._database.on_conflict(("pipeline", "target", "mapping")),
+                mine,
             )
-            self._ids[mapping] = rows[0][0] if rows else 0
+            ((self._ids[mapping],),) = self._database.rows(
+                f"SELECT id FROM cdc_contribution_table WHERE {MINE} AND mapping = ?", mine
+            )
         return self._ids[mapping]
 
     def _lock(self, mapping: str, how: str) -> int:

@@ -7,8 +7,8 @@ for its disk. The last line is JSON; `ratio_…` is the target's rows/s divided 
     empty      COPY straight into the table
     existing   COPY into a staging table, then a guarded INSERT … ON CONFLICT
 
-`ratio_ruled_…` is the target's rows/s with conflict rules that compare divided by its own without rules: on existing rows
-(`conflicts`: of which every hundredth was made by somebody else), and new ones into a table that is not empty.
+`ratio_ruled_…` is the target's rows/s with conflict rules that compare divided by its own without rules: on existing
+rows (`conflicts`: of which every hundredth was made by somebody else), and new ones into a table that is not empty.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ Values are (name, notes, number, version); without another word, `notes` is keep
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +64,12 @@ def new_table(given: Rules, policy: DeletePolicy = DeletePolicy.DELETE) -> Targe
 
 
 @pytest.fixture
-def ruled(bench: Bench) -> Iterator[Bench]:
+def ruled(bench: Bench) -> Bench:
     """Targets that decide conflicts by rules."""
     with closing(bench.target()) as target:
         if not target.capabilities.rules:
             pytest.skip("decides no conflicts")
-    yield MemoryBench() if isinstance(bench, MemoryBench) else bench  # which copies all its tables all the time
+    return MemoryBench() if isinstance(bench, MemoryBench) else bench  # which copies all its tables all the time
 
 
 # -- types and actions
@@ -475,8 +474,10 @@ KINDS: dict[str, tuple[ColumnType, list[Any]]] = {
     "timestamp": (ColumnType(Kind.TIMESTAMP, "timestamp", scale=6), [-(1 << 70), -1, 0, 1 << 70]),
     "timestamptz": (
         ColumnType(Kind.TIMESTAMPTZ, "timestamptz", scale=6),
-        ["-infinity", "-0043-03-15T00:00:00Z", "0999-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]
-        + ["2026-01-01T00:00:00.1Z", "2026-01-01T00:00:00.12Z", "+10000-01-01T00:00:00Z", "infinity"],
+        [
+            *("-infinity", "-0043-03-15T00:00:00Z", "0999-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+            *("2026-01-01T00:00:00.1Z", "2026-01-01T00:00:00.12Z", "+10000-01-01T00:00:00Z", "infinity"),
+        ],
     ),
     "uuid": (
         ColumnType(Kind.UUID, "uuid"),

@@ -84,7 +84,9 @@ def test_any_interleaving_and_replay(
 def test_when_a_row_is_there(bench: Bench, exists: Any) -> None:
     rules = TableRules.model_validate({"sources": ["crm", "portal", "billing"], "exists": exists})
     crm = SourceTape("crm").add("full", 1, {"name": "a"}).add("full", 2, {"name": "b"}).rows
-    portal = SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
+    portal = (
+        SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
+    )
     billing = SourceTape("billing").add("full", 1, {"city": "x"}).rows
     changes = [("crm", crm[0]), ("portal", portal[0]), ("billing", billing[0])]
     changes += [("crm", crm[1]), ("portal", portal[1]), ("portal", portal[2])]
@@ -110,7 +112,7 @@ def test_a_value_that_the_table_refuses_parks_that_source_s_word_only(bench: Ben
         rows = shown(bench, customers)
         assert rows[1,][:2] == (1, "a")
         assert rows[2,][:3] == (2, "b", "2")
-        later = SourceTape("portal", clock=2_000).add("full", 1, {"name": "newer"}).rows
+        later = SourceTape("portal", clock=2_000, place=9).add("full", 1, {"name": "newer"}).rows
         player.play([("portal", later[0])])
         assert shown(bench, customers)[1,][1] == "newer"
 
@@ -130,6 +132,26 @@ def test_workers_do_not_lose_one_another_s_words(bench: Bench) -> None:
     with closing(again.target):
         again.play([("crm", said[1])])
     assert shown(bench, customers) == wanted([("crm", said[0]), ("portal", other[0]), ("crm", said[1])])
+
+
+def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
+    """Its record has no key: of its table the worker knows the name, and what others met before."""
+    customers = new_name()
+    portal = SourceTape("portal").truncate().add("full", 1, {"name": "a"}).add("full", 2, {"phone": "2"}).truncate()
+    portal.add("full", 2, {"phone": "3"})
+    before = SourceTape("portal", clock=500).add("full", 3, {"name": "older than both"}).rows
+    crm = SourceTape("crm").add("full", 1, {"name": "b"}).rows
+    Player(contributing(bench), customers).target.close()  # somebody met all columns
+    first, *filled, second, last = [("portal", row) for row in portal.rows]
+    rest = [("crm", crm[0]), ("portal", before[0]), *filled]
+    for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
+        player = Player(
+            contributing(bench), customers, only=["portal"] if keyless else ["crm", "portal"], keyless=keyless
+        )
+        with closing(player.target):
+            player.play(changes)
+    assert shown(bench, customers) == wanted([first, *rest, second, last])
+    assert {key for (key,) in shown(bench, customers)} == {1, 2}
 
 
 def _refuse_name(bench: Bench, customers: str) -> None:
@@ -159,3 +181,20 @@ def test_a_change_from_the_future_is_parked(bench: Bench) -> None:
         player.play([("crm", row) for row in tape.rows])
         assert shown(bench, customers)[1,][1] == "a"
         assert player.applier.held == {(f"golden/hub.{customers}@crm", "[1]"): "clock_skew"}
+
+
+def test_what_was_withdrawn_is_forgotten_and_the_row_can_come_again(bench: Bench) -> None:
+    customers, day = new_name(), 86_400
+    player = Player(contributing(bench), customers)
+    crm = SourceTape("crm").add("full", 1, {"name": "a"}).add("delete", 1, {}).add("full", 2, {"name": "b"})
+    crm.add("full", 1, {"name": "c"})
+    portal = SourceTape("portal").add("full", 2, {"phone": "2"}).add("delete", 2, {}).rows
+    with closing(player.target):
+        player.play([*(("crm", row) for row in crm.rows[:3]), *(("portal", row) for row in portal)])
+        assert player.target.purge(day) == 0
+    later = Player(contributing(bench), customers, now_s=NOW_S + 2 * day)
+    with closing(later.target):
+        assert later.target.purge(day) >= 2
+        assert later.target.purge(day) == 0
+        later.play([("crm", crm.rows[3])])
+        assert {key: row[1] for key, row in shown(bench, customers).items()} == {(1,): "c", (2,): "b"}

@@ -20,7 +20,5 @@ from tests.rules_cases import RULE_SETS, check, scripts
     single=st.booleans(),
     blocks=st.booleans(),
 )
-def test_random_scripts(
-    name: str, steps: list[rules.Step], policy: DeletePolicy, single: bool, blocks: bool
-) -> None:
+def test_random_scripts(name: str, steps: list[rules.Step], policy: DeletePolicy, single: bool, blocks: bool) -> None:
     check(MemoryBench(), rules.table("random", RULE_SETS[name], policy), steps, single=single, blocks=blocks)

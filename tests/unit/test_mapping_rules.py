@@ -264,7 +264,9 @@ ROW = (1, "Ann", "a@x", 5, 100, "{}")
 
 
 def event(op: Op, before: tuple[Value, ...] | None, after: tuple[Value, ...] | None) -> ChangeEvent:
-    return ChangeEvent(RawRecord("crm.public.customers", 0, 7, b"k", b"v"), SCHEMA, op, Position(0, 1, 2), before, after)
+    return ChangeEvent(
+        RawRecord("crm.public.customers", 0, 7, b"k", b"v"), SCHEMA, op, Position(0, 1, 2), before, after
+    )
 
 
 def mapped(rules: str, op: Op, before: tuple[Value, ...] | None, after: tuple[Value, ...] | None) -> MappedRow:
