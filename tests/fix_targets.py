@@ -411,6 +411,15 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return make(request)
 
 
+@pytest.fixture
+def ruled(bench: Bench) -> Bench:
+    """Targets that decide conflicts by rules."""
+    with closing(bench.target()) as target:
+        if not target.capabilities.rules:
+            pytest.skip("decides no conflicts")
+    return MemoryBench() if isinstance(bench, MemoryBench) else bench  # which copies all its tables all the time
+
+
 def differs(bench: Bench, case: str) -> None:
     """Skip a case that the target declares as a difference."""
     if case in bench.differences:
