@@ -54,7 +54,7 @@ from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import compose
-from cdc.target.postgres_tables import exists, is_empty, prepare_table
+from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
 
@@ -152,7 +152,8 @@ class PostgresTarget:
             statements, ruled = compose(table, table_id, stage, found.domains), None
             if table.rules is not None:
                 check_ordered(table, found)
-                ruled = compose_ruled(table, table_id, stage, found.domains)
+                unique = unique_indexes(self.connection, table)
+                ruled = compose_ruled(table, table_id, stage, found.domains, unique)
             # Here and not at the first write: a transaction that rolls back would take them along.
             self.connection.execute(statements.create_stage if ruled is None else ruled.create_stage)
             if table.partials:

@@ -17,6 +17,7 @@ from cdc.errors import Poison, Transient
 from cdc.model import (
     UNAVAILABLE,
     Action,
+    ConflictType,
     Decision,
     DeletePolicy,
     Detect,
@@ -27,6 +28,7 @@ from cdc.model import (
     Write,
 )
 from cdc.rules import APPLIED, Facts, Step, judge
+from cdc.target.base import PoisonRow
 from cdc.target.lines import Line
 from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_round import MIXED, NOT_KEPT, PreparedTable, Round, missing
@@ -162,6 +164,7 @@ class RuledRound(Round):
         if self.numbers[BORROWING]:
             execute(statements.settle_redelivered)
             execute(statements.borrow)
+        self._check_unique()
         left = len(self.writes) - self.numbers[DELETE] - execute(self.ruled.merge).rowcount
         if left:
             steps = self._decide(execute(self.ruled.upsert_facts).fetchall())
@@ -176,6 +179,16 @@ class RuledRound(Round):
             execute(statements.unbury)
         if self.moves:
             execute(statements.forget_lent)
+
+    def _check_unique(self) -> None:
+        """A row alone that several unique indexes are against: the server names only the first of them."""
+        wanted = any(type_ is ConflictType.MULTIPLE_UNIQUE_CONFLICTS for type_, _ in self.rules.on)
+        if self.ruled.unique_conflicts is None or len(self.writes) > 1 or not wanted:
+            return
+        (against,) = self.connection.execute(self.ruled.unique_conflicts).fetchall()[0]
+        if against > 1:
+            what = "several unique indexes are against the row"
+            raise PoisonRow(what, reason=ConflictType.MULTIPLE_UNIQUE_CONFLICTS, index=0)
 
     # -- decisions
 

@@ -22,7 +22,6 @@ from cdc.model import (
     DeletePolicy,
     Detect,
     MappedRow,
-    Outcome,
     Position,
     Rules,
     TargetTable,
@@ -32,7 +31,7 @@ from cdc.model import (
 from cdc.rules import ALLOWED
 from cdc.target.base import Owner
 from cdc.target.postgres import PostgresTarget
-from tests.fix_targets import Bench, differs
+from tests.fix_targets import Bench
 from tests.rules import (
     NAME,
     NOTES,
@@ -366,31 +365,6 @@ def test_a_change_dated_in_the_future_is_parked(ruled: Bench) -> None:
         played = play(ruled, new_table(given), rows_of(given, steps), single=single, blocks=False)
         assert played.rows == {2: COMING}
         assert played.parked == {"[1]": "clock_skew", "[2]": "clock_skew"}
-
-
-# -- what PostgreSQL refuses
-
-
-@pytest.mark.parametrize("action", [None, Action.SKIP, Action.PARK, Action.ERROR])
-@pytest.mark.parametrize("type_", [ConflictType.VALUE_OUT_OF_RANGE, ConflictType.SECOND_UNIQUE_VIOLATION])
-def test_rows_that_are_refused(ruled: Bench, type_: ConflictType, action: Action | None) -> None:
-    differs(ruled, "unique columns")
-    table = new_table(Rules(on=() if action is None else ((type_, action),)))
-    play(ruled, table, [], single=True, blocks=True)
-    ruled.run(f"CREATE UNIQUE INDEX unique_{table.name} ON {{table}} (name)", table=table)
-    good, bad = Change("c", 1, ("a", "x", 1, 1), 10), Change("c", 2, ("a", "x", 1, 1), 20)
-    if type_ is ConflictType.VALUE_OUT_OF_RANGE:
-        bad = Change("c", 2, ("b", "x", 1 << 40, 1), 20)
-    tape = rows_of(Rules(), [good, bad, Change("c", 3, ("c", "x", 1, 1), 30)])
-    if action is Action.ERROR:
-        with pytest.raises(Terminal, match=type_):
-            play(ruled, table, tape, single=False, blocks=True)
-        return
-    played = play(ruled, table, tape, single=False, blocks=True)
-    assert set(played.rows) == {1, 3}
-    reason = "unique_violation" if type_ is ConflictType.SECOND_UNIQUE_VIOLATION else type_
-    assert played.parked == ({} if action is Action.SKIP else {"[2]": reason})
-    assert played.told == ({f"{Outcome.SKIPPED} {type_}:{action}"} if action is Action.SKIP else set())
 
 
 def test_conflicts_never_cost_a_statement_a_row(ruled: Bench) -> None:
