@@ -12,16 +12,20 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cdc.cli.common import Connections, Mappings
 from cdc.demo import seed as demo_seed
+from cdc.demo.golden import GoldenReport
 from cdc.demo.load import Load, Report
 from cdc.demo.prepare import prepare as prepare_demo
 from cdc.demo.show import Shown, show
 from cdc.settings import DEFAULT_PATH
 from cdc.settings import load as load_settings
 
-app = App(name="demo", help="The demo world: a CRM in PostgreSQL, billing in MariaDB, and people at work in both.")
+app = App(
+    name="demo", help="The demo world: CRM and self-care portal in PostgreSQL, billing in MariaDB, and people at work."
+)
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")]
 Seed = Annotated[int, Parameter(help="Names the world: the same seed gives the same rows and transactions.")]
@@ -30,7 +34,7 @@ Seed = Annotated[int, Parameter(help="Names the world: the same seed gives the s
 @app.command
 def prepare(
     *,
-    customers: Annotated[int, Parameter(help="Customers to begin with; there are 15 rows for each.")] = (
+    customers: Annotated[int, Parameter(help="Customers to begin with; there are 16 rows for each.")] = (
         demo_seed.CUSTOMERS
     ),
     seed: Seed = 1,
@@ -59,19 +63,19 @@ def prepare(
 def load(
     *,
     rate: Annotated[
-        float | None, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+        float | None, Parameter(help="Transactions a second, all databases together.", validator=Number(gt=0))
     ] = 50.0,
     seconds: Annotated[float | None, Parameter(help="How long; without it until Ctrl-C.")] = None,
     seed: Seed = 1,
     connections: Connections = DEFAULT_PATH,
     output: Output = "table",
 ) -> None:
-    """Inserts, updates, deletes, key changes and rollbacks in both databases at once.
+    """Inserts, updates, deletes, key changes and rollbacks in all three databases at once.
 
     The same seed on the same rows runs the same transactions. Writes only to databases that `prepare` made.
     """
     settings = load_settings(connections)
-    work = Load(settings.source("crm"), settings.source("billing"), seed=seed)
+    work = Load(*(settings.source(name) for name in ("crm", "billing", "portal")), seed=seed)
     try:
         work.run(rate=rate, seconds=seconds)
     except KeyboardInterrupt:
@@ -88,7 +92,7 @@ def run(
     *,
     home: Annotated[Path, Parameter(help="The folder of the stack that the demo runs on.")] = Path(".stack"),
     rate: Annotated[
-        float, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+        float, Parameter(help="Transactions a second, all databases together.", validator=Number(gt=0))
     ] = 100.0,
     seconds: Annotated[float, Parameter(help="How long the load runs.")] = 20.0,
     seed: Seed = 1,
@@ -119,6 +123,7 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
         numbers = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         table.add_row(each.mapping, *(f"{number:,}" for number in numbers))
     console.print(table)
+    _print_golden(console, shown.golden)
     console.print(
         f"load      {shown.loaded_transactions:,} transactions, {shown.loaded_rows:,} rows in {shown.seconds:g} s"
     )
@@ -139,6 +144,27 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
             "  cdc demo load --seconds 60\n  cdc status --watch\n  cdc compare\n"
             f"  cdc stack down --home {home}"
         )
+
+
+def _print_golden(console: Console, golden: GoldenReport) -> None:
+    """A few customers with what each source says; bold: what the hub took."""
+    for customer_no in dict.fromkeys(line.customer_no for line in golden.examples):
+        table = Table("", "CRM says", "portal says", "billing says", "golden", title=customer_no, box=SIMPLE_HEAD)
+        for line in golden.examples:
+            if line.customer_no == customer_no:
+                said = (
+                    Text(each, "bold" if each == line.hub else "dim") for each in (line.crm, line.portal, line.billing)
+                )
+                table.add_row(line.column, *said, line.hub)
+        console.print(table)
+    for wrong in golden.wrong:
+        console.print(
+            f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}", style="red"
+        )
+    word = "equal" if golden.equal else f"{golden.differences:,} values differ from"
+    console.print(
+        f"golden    {golden.customers:,} customers, {golden.contested:,} of them contested: {word} the rules' outcome"
+    )
 
 
 def _print_report(name: str, report: Report) -> None:
