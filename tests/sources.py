@@ -107,30 +107,36 @@ def nameless(table: TargetTable) -> TargetTable:
 
 @dataclass
 class SourceTape:
-    """Changes of one source, positions and commit times rising as the source would write them."""
+    """Changes of one source, positions and commit times rising as the source would write them. Commits may share a
+    time; only the halves of a key change share a position."""
 
     source: str
     rows: list[MappedRow] = field(default_factory=list)
     clock: int = 1_000
+    place: int = 0
 
     def add(self, op: str, number: int, values: dict[str, Any], seconds: int = 1) -> SourceTape:
         """`op`: read, full, partial (what `values` lacks is UNAVAILABLE) or delete."""
-        self.clock += seconds
+        self._on(seconds)
         self._put(op, number, values)
         return self
 
     def move(self, old: int, new: int, values: dict[str, Any]) -> SourceTape:
         """A source row's key changes: both halves at one position; the create lacks what `values` lacks."""
-        self.clock += 1
+        self._on(1)
         if old != new:
             self._put("delete", old, {}, moved_to=self._key(new))
             self._put("partial", new, values, moved_from=self._key(old))
         return self
 
     def truncate(self) -> SourceTape:
-        self.clock += 1
-        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.clock, 0), self._record()))
+        self._on(1)
+        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, 0), self._record()))
         return self
+
+    def _on(self, seconds: int) -> None:
+        self.clock += seconds
+        self.place += 1
 
     def _columns(self, number: int) -> dict[str, Any]:
         return {"id": (number + 1) // 2, "@no": number} if self.source in NUMBERED else {"id": number}
@@ -149,7 +155,7 @@ class SourceTape:
                 op=RowOp.DELETE if op == "delete" else RowOp.UPSERT,
                 key=self._key(number),
                 values=None if op == "delete" else image,
-                position=Position(1, self.clock, 0),
+                position=Position(1, self.place, 0),
                 record=self._record(),
                 snapshot="initial" if op == "read" else "",
                 time_us=self.clock,

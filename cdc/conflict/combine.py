@@ -14,7 +14,9 @@ from cdc.model import Kind, Value
 Combine = Callable[[Sequence[Value]], Value]
 """Values that are not NULL, at least one, in the order of the sources' rank → the column's value."""
 
-_EXACT = Context(prec=40_000, Emax=200_000, Emin=-200_000, traps=[])  # more than PostgreSQL's numeric holds: a sum never rounds
+_EXACT = Context(
+    prec=40_000, Emax=200_000, Emin=-200_000, traps=[]
+)  # more than PostgreSQL's numeric holds: a sum never rounds
 _NUMBERS = {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT32, Kind.FLOAT64}
 _ORDERED = _NUMBERS | {Kind.BOOLEAN, Kind.TEXT, Kind.BYTES, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ}
 
@@ -34,7 +36,9 @@ def combiner(rule: str, kind: Kind) -> Combine:
         key = order(kind)
         return (lambda values: max(values, key=key)) if rule == "max" else (lambda values: min(values, key=key))
     if rule == "delta":
-        return {Kind.DECIMAL: _decimal_sum, Kind.INTEGER: sum}.get(kind, math.fsum)
+        if kind is Kind.DECIMAL:
+            return _decimal_sum
+        return sum if kind is Kind.INTEGER else math.fsum
     return _json_union if kind is Kind.JSON else _union
 
 

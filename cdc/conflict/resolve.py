@@ -21,6 +21,7 @@ from cdc.conflict.contributions import Contribution, Document, Image
 from cdc.model import TargetColumn, Value
 
 _NEVER = -(1 << 62)  # the time of what no stream has told: before every time
+_BEFORE = _NEVER - 1
 _COMPUTED = {"sql", "union"}  # also where there is only one source row
 
 
@@ -46,6 +47,9 @@ class Rule(msgspec.Struct, frozen=True):
     sources: tuple[str, ...] = ()
     call: Callable[[Mapping[tuple[str, str], Value]], Value] | None = None
     text: str = ""  # of sql
+
+
+_PLAIN_NEWEST = Rule("newest")
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -78,6 +82,10 @@ class Resolved(NamedTuple):
     chosen: tuple[tuple[str, str] | None, ...]
 
 
+class UnknownShapeError(Exception):
+    """A contribution of a shape that this resolver was not told of."""
+
+
 class Word(NamedTuple):
     """One live contribution, in the order of the target's columns; `NOTHING` where the source has no such column."""
 
@@ -107,7 +115,7 @@ class Resolver:
         self._alone = [step for step in self._steps if step.computes]
 
     def words(self, document: Document) -> list[Word]:
-        """What counts: contributions that were not withdrawn, the best rank first."""
+        """What counts: contributions that were not withdrawn, the best rank first. Raises `UnknownShapeError`."""
         found = [
             (self._rank[contributor], key, contributor, contribution)
             for contributor, rows in document.by.items()
@@ -130,13 +138,24 @@ class Resolver:
             step.run(words, made)
         return Resolved(tuple([None if value is NOTHING else value for value in made.values]), tuple(made.chosen))
 
+    def says(self, word: Word, index: int) -> bool:
+        """Whether the word's source has this column."""
+        return word.values[index] is not NOTHING
+
+    def time(self, word: Word, index: int) -> int | None:
+        """When its source changed this value, in µs; None where only a snapshot has shown it."""
+        time = word.times[index]
+        return None if time == _NEVER else time
+
     def _exists(self, words: Words) -> bool:
         there = {word.contributor for word in words}
         wanted = self.rules.exists
         return not there.isdisjoint(wanted) if wanted else len(there) == len(self.rules.rank)
 
     def _word(self, contributor: str, key: str, said: Contribution) -> Word:
-        getter = self._getters[said.shape]
+        getter = self._getters.get(said.shape)
+        if getter is None:
+            raise UnknownShapeError(said.shape)
         assert said.values is not None
         values = getter((*said.values, NOTHING))
         time = _NEVER if said.time is None else said.time
@@ -145,7 +164,9 @@ class Resolver:
         times = getter((*[_NEVER if each is None else each for each in said.times], time))
         return Word(contributor, key, values, times)
 
-    def _all_steps(self, key: set[str]) -> Iterator[_Step]:
+    def _all_steps(self, key: set[str]) -> Iterator[_Step | _NewestOfAll]:
+        """The newest of every column at once first (most columns have that rule), then what takes more."""
+        yield _NewestOfAll([index for name, index in self._index.items() if name not in key])
         grouped = {name for group, _ in self.rules.groups for name in group}
         for names, rule in self.rules.groups:
             indexes = [self._index[name] for name in names if name in self._index]
@@ -154,6 +175,8 @@ class Resolver:
         for name, index in self._index.items():
             if name not in grouped and name not in key:
                 rule = self.rules.columns.get(name, self.rules.otherwise)
+                if rule == _PLAIN_NEWEST:
+                    continue
                 yield _Step([index], self._find(rule, index), computes=rule.name in _COMPUTED)
 
     def _find(self, rule: Rule, index: int) -> _Find:
@@ -199,6 +222,24 @@ class _Row(NamedTuple):
 
     values: list[Value]
     chosen: list[tuple[str, str] | None]
+
+
+class _NewestOfAll(NamedTuple):
+    """For each of these columns the value that changed last; of equals the first."""
+
+    indexes: list[int]
+    computes: bool = False
+
+    def run(self, words: Words, row: _Row) -> None:
+        values, chosen = row.values, row.chosen
+        first, *others = words
+        for index in self.indexes:
+            best, newest = (None, _BEFORE) if first.values[index] is NOTHING else (first, first.times[index])
+            for word in others:
+                if word.times[index] > newest and word.values[index] is not NOTHING:
+                    best, newest = word, word.times[index]
+            if best is not None and best is not first:
+                values[index], chosen[index] = best.values[index], (best.contributor, best.source_key)
 
 
 class _Step(NamedTuple):

@@ -6,7 +6,7 @@ partitions it has, and must still understand what another worker kept of the oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -16,7 +16,8 @@ from cdc.conflict.contributions import Image
 from cdc.conflict.resolve import Resolver, Rule, Rules, Shape
 from cdc.engine.rule_expressions import compile_rule
 from cdc.errors import Terminal, Transient
-from cdc.mapping.rules import DetailedRule, Resolver as RuleText, TableRules
+from cdc.mapping.rules import DetailedRule, TableRules
+from cdc.mapping.rules import Resolver as RuleText
 from cdc.model import UNAVAILABLE, ColumnType, Contributes, DeletePolicy, Kind, TargetColumn, TargetTable
 from cdc.target.contributions import ContributingTarget
 
@@ -39,8 +40,7 @@ class Merged:
     def shape(self, number: int) -> Shape:
         found = self.shapes.get(number)
         if found is None:
-            # Not here, in an open transaction: tables are prepared anew after a reconnection.
-            raise Transient("another worker has met columns that this one does not know yet")
+            raise met_elsewhere()
         return found
 
     def convert(self, values: Image, old: int, new: int) -> Image:
@@ -62,6 +62,11 @@ class Merging:
     key_width: int
     max_skew_s: float
     merged: Merged
+
+
+def met_elsewhere() -> Transient:
+    """Not mended in the open transaction that finds out: tables are prepared anew after a reconnection."""
+    return Transient("another worker has met columns that this one does not know yet")
 
 
 class MergedTables:
@@ -96,7 +101,7 @@ class MergedTables:
 
     def _met(self, table: TargetTable, way: Contributes) -> Merged:
         """The merged table with everything that any worker has met; what knew less of it learns it too."""
-        shapes = {number: _shape(text) for number, text in self._target.shapes.all(way.mapping).items()}
+        shapes = known_shapes(self._target.shapes.all(way.mapping))
         known = self._merged.get(way.mapping)
         if known is not None and known.shapes == shapes:
             return known
@@ -135,14 +140,16 @@ def _rule(rule: RuleText, shapes: Mapping[int, Shape]) -> Rule:
     return Rule("newest" if rule.newest else "oldest", by=rule.newest or rule.oldest or "")
 
 
-def _shape(text: str) -> Shape:
-    return Shape(*msgspec.json.decode(text, type=tuple[str, tuple[TargetColumn, ...], tuple[str, ...]]))
+def known_shapes(texts: Mapping[int, str]) -> dict[int, Shape]:
+    """Shapes by number, as a target keeps them."""
+    kind = tuple[str, tuple[TargetColumn, ...], tuple[str, ...]]
+    return {number: Shape(*msgspec.json.decode(text, type=kind)) for number, text in texts.items()}
 
 
-def _target_table(table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules) -> TargetTable:
-    """The table that a contributor's rows end in: the columns of all sources that have been met. A truncate does not
-    tell the key: then what was met before does, and where nothing was, there is nothing to truncate."""
-    key = table.key[: way.width] or next((shape.key for shape in shapes.values()), ())
+def merged_columns(
+    mapping: str, shapes: Mapping[int, Shape], rules: TableRules, key: Sequence[str]
+) -> tuple[TargetColumn, ...]:
+    """The columns of all sources that have been met, the best rank first. Raises `Terminal` where two disagree."""
     columns: dict[str, TargetColumn] = {}
     ranks = {name: rank for rank, name in enumerate(rules.sources or ())}
     for shape in sorted(shapes.values(), key=lambda shape: ranks.get(shape.contributor, len(ranks))):
@@ -152,14 +159,21 @@ def _target_table(table: TargetTable, way: Contributes, shapes: Mapping[int, Sha
                 raise Terminal(
                     f"column '{column.name}' is {first.type.kind} by one source and {column.type.kind} by"
                     f" {shape.contributor}",
-                    where=way.mapping,
+                    where=mapping,
                     hint="make them one type with an expression: {sql: …}",
                 )
+    return tuple(columns.values()) if key else ()
+
+
+def _target_table(table: TargetTable, way: Contributes, shapes: Mapping[int, Shape], rules: TableRules) -> TargetTable:
+    """The table that a contributor's rows end in. A truncate does not tell the key: then what was met before does, and
+    where nothing was, there is nothing to truncate."""
+    key = table.key[: way.width] or next((shape.key for shape in shapes.values()), ())
     return TargetTable(
         mapping=way.mapping,
         namespace=table.namespace,
         name=table.name,
-        columns=tuple(columns.values()) if key else (),
+        columns=merged_columns(way.mapping, shapes, rules, key),
         key=key,
         on_delete=DeletePolicy.DELETE if way.soft_delete is None else DeletePolicy.SOFT,
         soft_delete=way.soft_delete,

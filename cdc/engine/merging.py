@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cdc.blocks import Writes
 from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
-from cdc.engine.merged import MergedTables, Merging
+from cdc.conflict.resolve import UnknownShapeError
+from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.errors import Terminal
 from cdc.model import Decision, MappedRow, Outcome, Position, RawRecord, RowOp, TargetTable, Value, Write
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
@@ -89,13 +90,14 @@ class _Round:
     def write(self, writes: Sequence[Write]) -> dict[int, Decision]:
         places = self._take(writes)
         decisions: dict[int, Decision] = {}
+        found = list(self._changes(writes))
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
-        for lends in (True, False):
-            for index, base, changes in self._changes(writes):
-                if (changes[-1].values is None) is lends:
-                    decision = self._apply(places[index], base, changes)
-                    if decision is not _APPLIED:
-                        decisions[index] = decision
+        deletes = [each for each in found if each[2][-1].values is None]
+        upserts = [each for each in found if each[2][-1].values is not None] if deletes else found
+        for index, base, changes in (*deletes, *upserts):
+            decision = self._apply(places[index], base, changes)
+            if decision is not _APPLIED:
+                decisions[index] = decision
         self._write_rows(places, decisions)
         return decisions
 
@@ -145,11 +147,7 @@ class _Round:
         return places
 
     def _shared(self, document: bytes) -> Shared:
-        found = decode(document) if document else Document()
-        merged = self._way.merged
-        for _, _, said in found.live():
-            merged.shape(said.shape)
-        return Shared(found, self._floors, merged.convert)
+        return Shared(decode(document) if document else Document(), self._floors, self._way.merged.convert)
 
     def _changes(self, writes: Sequence[Write]) -> Iterator[tuple[int, bytes, Sequence[Change]]]:
         """Of each write: its index, the position that all of it must pass the guard with, and its changes in order."""
@@ -251,7 +249,10 @@ class _Round:
     def _row(self, key: tuple[Value, ...], document: Document) -> MappedRow | None:
         """The row as it has to be written; None when there is nothing to write."""
         resolver = self._way.merged.resolver
-        resolved = resolver.resolve(resolver.words(document))
+        try:
+            resolved = resolver.resolve(resolver.words(document))
+        except UnknownShapeError as error:
+            raise met_elsewhere() from error
         position = Position(_EPOCH, document.version, 0)
         if resolved is not None:
             return MappedRow(RowOp.UPSERT, key, resolved.values, position, _NO_RECORD)

@@ -175,7 +175,8 @@ def _computed(rule: str, name: str, values: list[Value], has: list[Said]) -> Val
     if rule == "union":
         return list(dict.fromkeys(element for value in values for element in value))
     whole: dict[str, Any] = {}
-    in_time = sorted(reversed(has), key=lambda each: each.columns[name][1])
+    by_rank = list(reversed(has))  # of equal times the better rank comes later: its keys stay
+    in_time = sorted(by_rank, key=lambda each: each.columns[name][1])
     for value in (each.columns[name][0] for each in in_time):
         if value is not None:
             _deepen(whole, msgspec.json.decode(value))

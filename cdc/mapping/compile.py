@@ -195,7 +195,9 @@ class _Compiler:
             index = self.names[name]
             if index not in held:
                 column = TargetColumn(f"@{name}", self.schema.columns[index].type, None, nullable=False)
-                self.outputs[column.name] = _Output(column, Maker(column.name, source=index, inputs=(index,)), ("from",))
+                self.outputs[column.name] = _Output(
+                    column, Maker(column.name, source=index, inputs=(index,)), ("from",)
+                )
                 added.append(column.name)
         return tuple(added)
 

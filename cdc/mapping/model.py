@@ -66,7 +66,7 @@ class Batch(_Part):
 
     rows: int = Field(default=5000, ge=1, le=1_000_000)
     """Most records of one batch."""
-    bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1 << 30)
+    bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1 << 30)
     """Most bytes of Kafka records in one batch."""
     max_wait_ms: int = Field(default=200, ge=0, le=60_000)
     """Longest wait for a batch to fill while records keep coming. An idle stream is written at once."""

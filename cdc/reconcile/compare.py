@@ -57,8 +57,8 @@ def compare(
     sources make the rows, are `not_compared`.
 
     Raises `Usage` for an unknown table or when only such are asked for, `MappingError` for a mapping that does not fit
-    the source, `Terminal` for a source table that is not there, a table that may not be read, or when no target table is
-    there, `Transient` for a server that does not answer.
+    the source, `Terminal` for a source table that is not there, a table that may not be read, or when no target table
+    is there, `Transient` for a server that does not answer.
     """
     began = clock()
     options = options or Options()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -25,27 +25,35 @@ class PostgresContributions:
     def take(self, mapping: str, keys: Iterable[str]) -> dict[str, bytes]:
         table, wanted = self._id(mapping), sorted(set(keys))
         self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_LOCK_CLASS, table))
-        # First the keys that nobody has written yet get rows, then all of them are locked: each time in key order, so
-        # that two workers wait for one another but never in a ring.
-        self._connection.execute(
-            "INSERT INTO cdc.contribution (table_id, key, document) SELECT %s, key, '' FROM unnest(%s::text[]) AS k(key)"
-            " ON CONFLICT DO NOTHING",
-            (table, wanted),
-        )
+        # First what is there is locked, then the other keys get rows: each time in key order, and nobody who waits for
+        # a row that is there holds a new one, so that two workers wait for one another but never in a ring.
+        found = self._lock(table, wanted)
+        missing = [key for key in wanted if key not in found]
+        if missing:
+            made = self._connection.execute(
+                "INSERT INTO cdc.contribution (table_id, key, document)"
+                " SELECT %s, key, '' FROM unnest(string_to_array(%s, E'\n')) AS k(key) ON CONFLICT DO NOTHING",
+                (table, "\n".join(missing)),
+            )
+            found.update(dict.fromkeys(missing, b"") if made.rowcount == len(missing) else self._lock(table, missing))
+        return found
+
+    def _lock(self, table: int, keys: Sequence[str]) -> dict[str, bytes]:
+        """The documents that are there. Keys are JSON texts, without line breaks: one parameter brings them all."""
         rows = self._connection.execute(
-            "SELECT c.key, c.document FROM unnest(%s::text[]) WITH ORDINALITY AS k(key, number)"
+            "SELECT c.key, c.document FROM unnest(string_to_array(%s, E'\n')) WITH ORDINALITY AS k(key, number)"
             " JOIN cdc.contribution AS c ON c.table_id = %s AND c.key = k.key ORDER BY k.number FOR UPDATE OF c",
-            (wanted, table),
+            ("\n".join(keys), table),
             binary=True,
         ).fetchall()
-        return {key: bytes(document) for key, document in rows}
+        return dict(rows)
 
     def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
         self._connection.execute(
-            "UPDATE cdc.contribution AS c SET document = d.document"
-            " FROM unnest(%s::text[], %s::bytea[]) AS d(key, document) WHERE c.table_id = %s AND c.key = d.key",
-            (list(documents), list(documents.values()), self._id(mapping)),
-            binary=True,
+            "UPDATE cdc.contribution AS c SET document = decode(d.document, 'hex')"
+            " FROM unnest(string_to_array(%s, E'\n'), string_to_array(%s, E'\n')) AS d(key, document)"
+            " WHERE c.table_id = %s AND c.key = d.key",
+            ("\n".join(documents), "\n".join(map(bytes.hex, documents.values())), self._id(mapping)),
         )
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
@@ -57,7 +65,7 @@ class PostgresContributions:
             (table, after, limit),
             binary=True,
         ).fetchall()
-        return {key: bytes(document) for key, document in rows}
+        return dict(rows)
 
     def floors(self, mapping: str) -> dict[str, bytes]:
         rows = self._connection.execute(

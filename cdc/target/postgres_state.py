@@ -153,7 +153,7 @@ _VERSIONS: tuple[str, ...] = (
         table_id integer NOT NULL, key text COLLATE "C" NOT NULL,
         document bytea NOT NULL,
         PRIMARY KEY (table_id, key)
-    );
+    ) WITH (fillfactor = 50); -- a document is written again and again: its next version finds room beside it
     COMMENT ON TABLE cdc.contribution IS 'What each source last said about a target row (see cdc explain)';
     """,
 )

@@ -39,6 +39,7 @@ class Database(Protocol):
 
     now: str  # an expression: microseconds since 1970, an integer
     for_update: str  # what ends a SELECT whose rows nobody else may change until the end of the transaction
+    for_share: str  # the same, but others who say this may go on
     id_type: str  # definition of a primary key that the database numbers
     table_options: str  # what ends a CREATE TABLE of state
     counts_upserts: bool  # whether an upsert's row count is the number of rows that it inserted or changed

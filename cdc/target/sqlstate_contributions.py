@@ -1,4 +1,4 @@
-"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in the order of the keys."""
+"""Contributions in tables cdc_contribution… (see sqlstate.py): one row a target row, locked in order."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class SqlContributions:
         rows = self._database.rows(
             "SELECT number, shape FROM cdc_contribution_shape WHERE table_id = ? ORDER BY number", (self._id(mapping),)
         )
-        return {number: shape for number, shape in rows}
+        return dict(rows)
 
     def _id(self, mapping: str) -> int:
         """The table's number; first asked for outside of transactions, as a `ShapeStore`."""

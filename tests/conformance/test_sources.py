@@ -100,8 +100,8 @@ def test_when_a_row_is_there(bench: Bench, exists: Any) -> None:
         SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
     )
     billing = SourceTape("billing").add("full", 1, {"city": "x"}).rows
-    changes = [("crm", crm[0]), ("portal", portal[0]), ("billing", billing[0])]
-    changes += [("crm", crm[1]), ("portal", portal[1]), ("portal", portal[2])]
+    changes = [("crm", crm[0]), ("portal", portal.rows[0]), ("billing", billing[0])]
+    changes += [("crm", crm[1]), ("portal", portal.rows[1]), ("portal", portal.rows[2])]
     customers = new_name()
     player = Player(contributing(bench), customers, rules)
     with closing(player.target):
@@ -124,7 +124,7 @@ def test_a_value_that_the_table_refuses_parks_that_source_s_word_only(bench: Ben
         rows = shown(bench, customers)
         assert rows[1,][:2] == (1, "a")
         assert rows[2,][:3] == (2, "b", "2")
-        later = SourceTape("portal", clock=2_000).add("full", 1, {"name": "newer"}).rows
+        later = SourceTape("portal", clock=2_000, place=9).add("full", 1, {"name": "newer"}).rows
         player.play([("portal", later[0])])
         assert shown(bench, customers)[1,][1] == "newer"
 
