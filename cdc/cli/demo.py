@@ -142,29 +142,26 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
         console.print(
             f"\nThe stack still runs. Try:\n  export CDC_STACK_HOME={home}\n  cdc run &              # live again\n"
             "  cdc demo load --seconds 60\n  cdc status --watch\n  cdc compare\n"
+            "  cdc explain hub.golden_customers C0000001\n"
             f"  cdc stack down --home {home}"
         )
 
 
 def _print_golden(console: Console, golden: GoldenReport) -> None:
-    """A few customers with what each source says; bold: what the hub took."""
+    """A few customers: what each source says, bold where the hub took it, and by which rule."""
     for customer_no in dict.fromkeys(line.customer_no for line in golden.examples):
-        table = Table("", "CRM says", "portal says", "billing says", "golden", title=customer_no, box=SIMPLE_HEAD)
-        for line in golden.examples:
-            if line.customer_no == customer_no:
-                said = (
-                    Text(each, "bold" if each == line.hub else "dim") for each in (line.crm, line.portal, line.billing)
-                )
-                table.add_row(line.column, *said, line.hub)
+        table = Table(
+            "", "CRM says", "portal says", "billing says", "golden", "rule", title=customer_no, box=SIMPLE_HEAD
+        )
+        for line in (each for each in golden.examples if each.customer_no == customer_no):
+            said = {"crm": line.crm, "portal": line.portal, "billing": line.billing}
+            cells = (Text(text, "bold" if source == line.source else "dim") for source, text in said.items())
+            table.add_row(line.column, *cells, Text(line.hub), line.rule)
         console.print(table)
     for wrong in golden.wrong:
-        console.print(
-            f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}", style="red"
-        )
-    word = "equal" if golden.equal else f"{golden.differences:,} values differ from"
-    console.print(
-        f"golden    {golden.customers:,} customers, {golden.contested:,} of them contested: {word} the rules' outcome"
-    )
+        console.print(f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}")
+    outcome = "as the rules say" if golden.equal else f"{golden.differences:,} values are not as the rules say"
+    console.print(f"golden    {golden.customers:,} customers, {golden.contested:,} of them contested: {outcome}")
 
 
 def _print_report(name: str, report: Report) -> None:

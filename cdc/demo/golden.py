@@ -14,15 +14,19 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from cdc.control.explain import ColumnOrigin, explain
 from cdc.db import mariadb, postgres
-from cdc.settings import Settings
+from cdc.mapping.model import Pipeline
+from cdc.settings import PostgresTargetSettings, Settings, SourceSettings
 
 Row = dict[str, Any]
+TABLE = "hub.golden_customers"
 COLUMNS = (
     *("name", "segment", "birth_date", "email", "phone", "marketing_consent", "language", "street", "postcode", "city"),
     *("interests", "preferences", "updated_at", "last_login", "balance_eur", "accounts", "customer_since"),
 )
 _OF_ANYBODY = ("email", "preferences")
+_SHOWN = ("name", "email", "phone", "marketing_consent", "language", "street", "city", "interests", "balance_eur")
 _CRM = (
     "SELECT customer_no, full_name AS name, segment, birth_date, email, phone, preferences, street, postcode, city,"
     " interests, updated_at FROM customers"
@@ -60,7 +64,8 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Shown:
-    """One column of one customer, as text: what each source says, and what the hub holds."""
+    """One column of one customer, as text: what each source says, what the hub holds, and by which rule; `source`: the
+    one whose word it is, '' where several made it."""
 
     customer_no: str
     column: str
@@ -68,6 +73,8 @@ class Shown:
     portal: str
     billing: str
     hub: str
+    rule: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -92,36 +99,34 @@ MOST_SHOWN = 10
 EXAMPLES = 2
 
 
-def check(
-    settings: Settings,
-    *,
-    crm: str = "crm",
-    portal: str = "portal",
-    billing: str = "billing",
-    hub: str = "hub",
-) -> GoldenReport:
-    """Read all four databases and compare. Raises what a database raises."""
-    said = read_sources(settings, crm, portal, billing)
-    rows = read_hub(settings, hub)
+def check(settings: Settings, pipeline: Pipeline) -> GoldenReport:
+    """Read all four databases and compare. `pipeline`: the shipped one, whatever its sources are called. Raises what a
+    database raises."""
+    said = read_sources(settings, pipeline)
+    rows = read_hub(settings, pipeline)
     wrong = list(differences(said, rows))
     contested = sorted(
         (each for each in rows if _disputed(said.get(each, Said()))), key=lambda each: _interest(said[each], each)
     )
-    examples = tuple(line for number in contested[:EXAMPLES] for line in _shown(number, said[number], rows[number]))
-    return GoldenReport(len(rows), len(contested), len(wrong), tuple(wrong[:MOST_SHOWN]), examples)
+    examples = []
+    for number in contested[:EXAMPLES]:
+        origins = {each.column: each for each in explain(settings, [pipeline], TABLE, number).columns}
+        examples += [_shown(number, said[number], rows[number], origins[column]) for column in _SHOWN]
+    return GoldenReport(len(rows), len(contested), len(wrong), tuple(wrong[:MOST_SHOWN]), tuple(examples))
 
 
 # -- reading
 
 
-def read_sources(settings: Settings, crm: str, portal: str, billing: str) -> dict[str, Said]:
+def read_sources(settings: Settings, pipeline: Pipeline) -> dict[str, Said]:
     """By customer_no."""
     said: dict[str, Said] = {}
-    for row in _read_postgres(settings, crm, _CRM):
+    names = {table.contributor: table.source_name for table in pipeline.tables}
+    for row in _read_postgres(settings.source(names["crm"]), _CRM):
         said.setdefault(row["customer_no"], Said()).crm = {**row, **_told_by_preferences(row["preferences"])}
-    for row in _read_postgres(settings, portal, _PORTAL):
+    for row in _read_postgres(settings.source(names["portal"]), _PORTAL):
         said.setdefault(row["customer_no"], Said()).portal = row
-    source = settings.source(billing)
+    source = settings.source(names["billing"])
     connection = mariadb.connect(source, account=source.admin, database=source.database)
     with closing(connection), connection.cursor() as cursor:
         cursor.execute(_BILLING)
@@ -131,17 +136,16 @@ def read_sources(settings: Settings, crm: str, portal: str, billing: str) -> dic
     return said
 
 
-def read_hub(settings: Settings, hub: str) -> dict[str, Row]:
+def read_hub(settings: Settings, pipeline: Pipeline) -> dict[str, Row]:
     """The golden customers by customer_no."""
-    target = settings.target(hub)
-    assert target.kind == "postgresql", "the demo's hub"
-    query = f"SELECT customer_no, {', '.join(COLUMNS)} FROM hub.golden_customers"  # noqa: S608  our own names only
+    target = settings.target(pipeline.target)
+    assert isinstance(target, PostgresTargetSettings), "the demo's hub"
+    query = f"SELECT customer_no, {', '.join(COLUMNS)} FROM {TABLE}"  # noqa: S608  our own names only
     with postgres.connect(target, application_name="cdc demo") as connection:
         return {row["customer_no"]: row for row in _rows(connection, query)}
 
 
-def _read_postgres(settings: Settings, name: str, query: str) -> list[Row]:
-    source = settings.source(name)
+def _read_postgres(source: SourceSettings, query: str) -> list[Row]:
     with postgres.connect(source, account=source.admin, application_name="cdc demo") as connection:
         return list(_rows(connection, query))
 
@@ -240,11 +244,12 @@ def _interest(said: Said, number: str) -> tuple[int, int, str]:
     return -min(2, len(said.accounts)), -len(_disputed(said)), number
 
 
-def _shown(number: str, said: Said, row: Row) -> Iterator[Shown]:
-    for column in ("name", "email", "phone", "marketing_consent", "language", "street", "city", "interests"):
-        yield Shown(number, column, _told(said.crm, column), _told(said.portal, column), "", _text(row[column]))
-    balances = " + ".join(f"{account['balance']} {account['currency']}" for account in said.accounts)
-    yield Shown(number, "balance_eur", "", "", balances, _text(row["balance_eur"]))
+def _shown(number: str, said: Said, row: Row, origin: ColumnOrigin) -> Shown:
+    column, billing = origin.column, ""
+    if column == "balance_eur":
+        billing = " + ".join(f"{account['balance']} {account['currency']}" for account in said.accounts)
+    told = (_told(said.crm, column), _told(said.portal, column), billing)
+    return Shown(number, column, *told, _text(row[column]), origin.rule, origin.source or "")
 
 
 def _told(row: Row | None, column: str) -> str:

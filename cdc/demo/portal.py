@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -114,7 +114,7 @@ class PortalWorld:
         delete = Statement("profiles", "delete", "DELETE FROM profiles WHERE id = %s", (profile,))
         return Transaction("change their mind", (update, delete), rollback=True)
 
-    def _update(self, kind: str, profile: int, new: dict[str, object]) -> Transaction:
+    def _update(self, kind: str, profile: int, new: Mapping[str, object]) -> Transaction:
         columns = ", ".join(f"{column} = %s" for column in new)
         sql = f"UPDATE profiles SET {columns}, updated_at = %s WHERE id = %s"  # noqa: S608  our own names only
         return _one(kind, "update", sql, *new.values(), self._calendar.now(), profile)

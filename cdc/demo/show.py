@@ -104,7 +104,7 @@ def show(
         say("comparing the hub with its sources through the mappings, both ways")
         compared = compare(settings, pipelines)
         say("working out every golden customer anew from the three databases")
-        golden = check(settings)
+        golden = check(settings, next(each for each in pipelines if each.name == "golden"))
     reports = list(work.reports.values())
     return Shown(
         loaded_transactions=sum(report.transactions.total() for report in reports),

@@ -39,7 +39,7 @@ TICKET_STATES = ("open", "waiting", "solved", "closed")
 TAGS = ("urgent", "billing", "network", "vip", "ärger", "two words", 'quo"te', "comma,here", "🚨")
 METHODS = ("card", "transfer", "cash")
 LANGUAGES = ("de", "en", "uk", "日本語")
-INTERESTS = ("roaming", "5G", "TV & film", "smart home", "Fußball", "travel", "devices", 'so "called" extras', "a,b")
+INTERESTS = ("roaming", "5G", "TV & film", "smart home", "Fußball", "travel", "games 🎮", 'so "called" extras', "a,b")
 STREETS = ("Hauptstraße", "Rue de l'Église", "Long Lane", "вул. Шевченка", "桜通り", "O'Connell Street")
 CITIES = ("Köln", "Liège", "Kraków", "Львів", "York", "Nagoya")
 
@@ -94,7 +94,7 @@ def portal_preferences(chance: Random) -> str:
     """Some of them are the CRM's too."""
     return json.dumps(
         {
-            "theme": chance.choice(("dark", "light", "☀️")),
+            "theme": chance.choice(("dark", "light", "🌙")),
             "paperless": chance.random() < 0.5,
             "newsletter": chance.random() < 0.5,
             "quiet": {"from": f"{chance.randrange(24):02}:30", "weekends": chance.random() < 0.5},
