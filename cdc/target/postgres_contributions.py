@@ -48,13 +48,30 @@ class PostgresContributions:
         ).fetchall()
         return dict(rows)
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        table, empty = self._id(mapping), [key for key, document in documents.items() if not document]
+        since = "\n".join([str(memories.get(key, "")) for key in documents])
         self._connection.execute(
-            "UPDATE cdc.contribution AS c SET document = decode(d.document, 'hex')"
-            " FROM unnest(string_to_array(%s, E'\n'), string_to_array(%s, E'\n')) AS d(key, document)"
-            " WHERE c.table_id = %s AND c.key = d.key",
-            ("\n".join(documents), "\n".join(map(bytes.hex, documents.values())), self._id(mapping)),
+            "UPDATE cdc.contribution AS c"
+            " SET document = decode(d.document, 'hex'), memory_s = nullif(d.since, '')::bigint"
+            " FROM unnest(string_to_array(%s, E'\n'), string_to_array(%s, E'\n'), string_to_array(%s, E'\n'))"
+            " AS d(key, document, since) WHERE c.table_id = %s AND c.key = d.key",
+            ("\n".join(documents), "\n".join(map(bytes.hex, documents.values())), since, table),
         )
+        if empty:
+            self._connection.execute(
+                "DELETE FROM cdc.contribution WHERE table_id = %s AND key = ANY(%s)", (table, empty)
+            )
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        rows = self._connection.execute(
+            "SELECT key, document FROM cdc.contribution WHERE table_id = %s AND memory_s < least(%s, (SELECT"
+            " extract(epoch FROM min(parked_at))::bigint FROM cdc.parked WHERE pipeline = %s AND target = %s))"
+            " ORDER BY memory_s LIMIT %s FOR UPDATE SKIP LOCKED",
+            (self._id(mapping), before_s, *self._owner, limit),
+            binary=True,
+        ).fetchall()
+        return dict(rows)
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         table = self._id(mapping)
