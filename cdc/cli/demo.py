@@ -150,14 +150,23 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
 def _print_golden(console: Console, golden: GoldenReport) -> None:
     """A few customers: what each source says, bold where the hub took it, and by which rule."""
     for customer_no in dict.fromkeys(line.customer_no for line in golden.examples):
-        table = Table(
-            "", "CRM says", "portal says", "billing says", "golden", "rule", title=customer_no, box=SIMPLE_HEAD
-        )
-        for line in (each for each in golden.examples if each.customer_no == customer_no):
-            said = {"crm": line.crm, "portal": line.portal, "billing": line.billing}
-            cells = (Text(text, "bold" if source == line.source else "dim") for source, text in said.items())
-            table.add_row(line.column, *cells, Text(line.hub), line.rule)
+        table = Table(box=SIMPLE_HEAD, show_edge=False)
+        for header in (customer_no, "CRM says", "portal says", "golden", "rule"):
+            table.add_column(header, no_wrap=True)
+        lines = [each for each in golden.examples if each.customer_no == customer_no]
+        for line in lines:
+            cells = (
+                Text(line.said.get(name, ""), "bold" if name == line.source else "dim") for name in ("crm", "portal")
+            )
+            table.add_row(line.column, *cells, Text(line.hub), line.rule.partition(":")[0])
+        console.print()
         console.print(table)
+        for line in lines:
+            if "billing" in line.said:
+                console.print(
+                    f" {line.column}: {line.hub} is what billing says, {line.said['billing']}, by {line.rule}"
+                )
+    console.print()
     for wrong in golden.wrong:
         console.print(f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}")
     outcome = "as the rules say" if golden.equal else f"{golden.differences:,} values are not as the rules say"

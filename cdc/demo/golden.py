@@ -64,14 +64,12 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Shown:
-    """One column of one customer, as text: what each source says, what the hub holds, and by which rule; `source`: the
-    one whose word it is, '' where several made it."""
+    """One column of one customer, as text: what CRM and portal (or billing, by accounts) say, what the hub holds,
+    and by which rule; `source`: the one whose word it is, '' where several made it."""
 
     customer_no: str
     column: str
-    crm: str
-    portal: str
-    billing: str
+    said: dict[str, str]
     hub: str
     rule: str
     source: str
@@ -245,15 +243,15 @@ def _interest(said: Said, number: str) -> tuple[int, int, str]:
 
 
 def _shown(number: str, said: Said, row: Row, origin: ColumnOrigin) -> Shown:
-    column, billing = origin.column, ""
+    column = origin.column
+    told = {
+        name: _text(source[column])
+        for name, source in (("crm", said.crm), ("portal", said.portal))
+        if source is not None and column in source
+    }
     if column == "balance_eur":
-        billing = " + ".join(f"{account['balance']} {account['currency']}" for account in said.accounts)
-    told = (_told(said.crm, column), _told(said.portal, column), billing)
-    return Shown(number, column, *told, _text(row[column]), origin.rule, origin.source or "")
-
-
-def _told(row: Row | None, column: str) -> str:
-    return _text(row[column]) if row is not None and column in row else ""
+        told["billing"] = " + ".join(f"{account['balance']} {account['currency']}" for account in said.accounts)
+    return Shown(number, column, told, _text(row[column]), origin.rule, origin.source or "")
 
 
 def _text(value: Any) -> str:
