@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from rich.text import Text
 from cdc.cli.common import Connections, Mappings
 from cdc.demo import seed as demo_seed
 from cdc.demo.golden import GoldenReport
+from cdc.demo.golden import Shown as GoldenLine
 from cdc.demo.load import Load, Report
 from cdc.demo.prepare import prepare as prepare_demo
 from cdc.demo.show import Shown, show
@@ -148,29 +150,30 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
 
 
 def _print_golden(console: Console, golden: GoldenReport) -> None:
-    """A few customers: what each source says, bold where the hub took it, and by which rule."""
     for customer_no in dict.fromkeys(line.customer_no for line in golden.examples):
-        table = Table(box=SIMPLE_HEAD, show_edge=False)
-        for header in (customer_no, "CRM says", "portal says", "golden", "rule"):
-            table.add_column(header, no_wrap=True)
-        lines = [each for each in golden.examples if each.customer_no == customer_no]
-        for line in lines:
-            cells = (
-                Text(line.said.get(name, ""), "bold" if name == line.source else "dim") for name in ("crm", "portal")
-            )
-            table.add_row(line.column, *cells, Text(line.hub), line.rule.partition(":")[0])
-        console.print()
-        console.print(table)
-        for line in lines:
-            if "billing" in line.said:
-                console.print(
-                    f" {line.column}: {line.hub} is what billing says, {line.said['billing']}, by {line.rule}"
-                )
+        _print_customer(console, customer_no, [each for each in golden.examples if each.customer_no == customer_no])
     console.print()
     for wrong in golden.wrong:
         console.print(f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}")
     outcome = "as the rules say" if golden.equal else f"{golden.differences:,} values are not as the rules say"
     console.print(f"golden    {golden.customers:,} customers, {golden.contested:,} of them contested: {outcome}")
+
+
+def _print_customer(console: Console, customer_no: str, lines: Sequence[GoldenLine]) -> None:
+    """What each source says, bold where the hub took it, and by which rule."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    table.add_column(customer_no, no_wrap=True, min_width=17)
+    for header in ("CRM says", "portal says", "golden"):
+        table.add_column(header, no_wrap=True, width=max(13, (console.width - 40) // 3))
+    table.add_column("rule", no_wrap=True, min_width=10)
+    for line in lines:
+        told = (Text(line.said.get(name, ""), "bold" if name == line.source else "dim") for name in ("crm", "portal"))
+        table.add_row(line.column, *told, Text(line.hub), line.rule.partition(":")[0])
+    console.print()
+    console.print(table)
+    for line in lines:
+        if "billing" in line.said:
+            console.print(f" {line.column} {line.hub}: billing says {line.said['billing']}")
 
 
 def _print_report(name: str, report: Report) -> None:
