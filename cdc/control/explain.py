@@ -52,7 +52,7 @@ class ColumnOrigin:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`there`: whether the rules say that the row exists. `written_at`: when it was last worked out. `stale_rules`: that
+    """`there`: whether the rules say that it exists. `written_at`: when it was last worked out. `stale_rules`: that
     was by other rules than the file's."""
 
     table: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from cdc.blocks import Writes
@@ -37,10 +38,13 @@ class MergingTarget:
         self.parked = inner.parked
         self.queue = inner.queue
         self.retries = inner.retries
-        self.close = inner.close
         self._tables = MergedTables(inner, rules)
         self._mappings = sorted(rules)
         self._now_s = now_s
+        self._beside = ThreadPoolExecutor(1, "contributions")
+
+    def close(self) -> None:
+        self.inner.close()
 
     def open(self, owner: Owner) -> None:
         self._tables.clear()
@@ -62,7 +66,7 @@ class MergingTarget:
     @contextmanager
     def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MergingTransaction]:
         with self.inner.begin(moves) as transaction:
-            yield MergingTransaction(transaction, self._tables, self._now_s)
+            yield MergingTransaction(transaction, self._tables, self.inner.encode, self._beside, self._now_s)
 
     def purge(self, keep_s: float) -> int:
         gone = self.inner.purge(keep_s)
