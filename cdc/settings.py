@@ -288,7 +288,11 @@ class Settings:
     @property
     def rest_targets(self) -> tuple[str, ...]:
         """Those of the targets that are REST APIs."""
-        return tuple(name for name in self.targets if self._mapping(("targets", name)).get("kind") == "rest")
+        return tuple(name for name in self.targets if self.target_kind(name) == "rest")
+
+    def target_kind(self, name: str) -> str:
+        """A key of `TARGET_KINDS`; known also while references in the entry cannot be looked up."""
+        return str(self._mapping(("targets", name)).get("kind") or "postgresql")
 
     @property
     def kafka(self) -> KafkaSettings:

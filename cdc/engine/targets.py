@@ -78,6 +78,18 @@ def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     return open_target(settings).capabilities
 
 
+def capabilities_of_kind(kind: str) -> Capabilities | None:
+    """What every database of a kind can do; None for what depends on its settings (REST)."""
+    match kind:
+        case "postgresql":
+            return PostgresTarget.capabilities
+        case "mariadb":
+            return MariaDbTarget.capabilities
+        case "sqlite":
+            return SqliteTarget.capabilities
+    return None
+
+
 def open_operator(settings: TargetSettings) -> Operator:
     """The operator's side of a target; it connects when it is opened."""
     if isinstance(settings, PostgresTargetSettings):

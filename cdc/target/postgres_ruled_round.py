@@ -24,6 +24,7 @@ from cdc.model import (
     Decision,
     DeletePolicy,
     Detect,
+    MappedRow,
     Outcome,
     Position,
     RowOp,
@@ -35,7 +36,7 @@ from cdc.target.base import PoisonRow
 from cdc.target.lines import Line
 from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_round import MIXED, NOT_KEPT, PreparedTable, Round, missing
-from cdc.target.postgres_ruled_statements import CREATED, MOVED, UNKNOWN, RuledStatements
+from cdc.target.postgres_ruled_statements import BITS, CREATED, MOVED, UNKNOWN, RuledStatements
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL
 
 _WINNERS = (Action.NEWEST, Action.OLDEST, Action.UPDATE_IF_NEWER)
@@ -45,6 +46,9 @@ _PAIRED = {
     Step.REMOVE: "remove_pairs",
     Step.KEEP: "keep_pairs",
 }
+
+
+_ALL_BITS = (1 << BITS) - 1
 
 
 class _Left(NamedTuple):
@@ -118,22 +122,32 @@ class RuledRound(Round):
             kind |= UNKNOWN * (image is None)
             fields = [self._version_text(None if image is None else image[self.rules.version])]
         elif self.rules.reads_before:
-            fields = [*self._before_texts(row.before)]
+            fields = [*self._before_texts(row)]
         return "\t".join([str(kind), *fields])
 
     def _version_text(self, value: Value) -> str:
         assert self._version is not None
         return self._version((value,))
 
-    def _before_texts(self, before: tuple[Value, ...] | None) -> Iterator[str]:
-        """What the table could not hold anyway is not compared."""
-        compared = self.rules.compared
-        values = tuple(UNAVAILABLE if before is None else before[index] for index in compared)
+    def _before_texts(self, row: MappedRow) -> Iterator[str]:
+        """What the table could not hold anyway is not compared; what did not change is sent once."""
+        compared, before, new = self.rules.compared, row.before, row.values
+        given: list[Value] = [None] * len(compared)
+        seen_bits = given_bits = 0
+        for place, index in enumerate(compared) if before is not None else ():
+            old = before[index]  # type: ignore[index]
+            if old is not UNAVAILABLE:
+                seen_bits |= 1 << place
+                if new is None or new[index] != old:
+                    given_bits |= 1 << place
+                    given[place] = old
         try:
-            text = self._before(values)
+            text = self._before(given)
         except Poison:
-            before, text = None, self._before((None,) * len(compared))
-        yield "\\N" if before is None else "".join("0" if value is UNAVAILABLE else "1" for value in values)
+            before, text = None, self._before([None] * len(compared))
+        for first in range(0, len(compared), BITS):
+            yield "\\N" if before is None else str(seen_bits >> first & _ALL_BITS)
+            yield str(given_bits >> first & _ALL_BITS)
         if compared:
             yield text
 
