@@ -211,11 +211,21 @@ class DeletePolicy(StrEnum):
     IGNORE = "ignore"
 
 
+class TruncatePolicy(StrEnum):
+    """What a TRUNCATE of the source table does."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    REFUSE = "refuse"  # the pipeline stops
+    PARK = "park"  # it is set aside by itself; the table's rows go on
+
+
 class TargetTable(msgspec.Struct, frozen=True):
     """What a compiled mapping writes: one table, its columns (key columns included) and its key.
 
     `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
-    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`.
+    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `supersede`: a later whole image of a key
+    takes the place of its parked changes, whatever they were parked for.
     """
 
     mapping: str
@@ -226,6 +236,8 @@ class TargetTable(msgspec.Struct, frozen=True):
     on_delete: DeletePolicy = DeletePolicy.DELETE
     soft_delete: str | None = None
     partials: bool = False
+    on_truncate: TruncatePolicy = TruncatePolicy.APPLY
+    supersede: bool = False
 
     @property
     def key_indexes(self) -> tuple[int, ...]:

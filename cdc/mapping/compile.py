@@ -243,6 +243,8 @@ class _Compiler:
             on_delete=self.mapping.on_delete,
             soft_delete=soft,
             partials=self._partials(key),
+            on_truncate=self.mapping.on_truncate,
+            supersede=self.mapping.supersede,
         )
 
     def _partials(self, key: tuple[str, ...]) -> bool:

@@ -11,7 +11,6 @@ from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import Plan
 from cdc.model import (
-    UNAVAILABLE,
     ChangeEvent,
     Column,
     DeletePolicy,
@@ -21,6 +20,8 @@ from cdc.model import (
     RawRecord,
     TableSchema,
     TargetTable,
+    TruncatePolicy,
+    UNAVAILABLE,
 )
 from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import Progress, Report, Stage, TableReport, What
@@ -63,7 +64,7 @@ class Comparison:
         self._report = report
         self._clock = clock
         self._plan = compile_table(mapping, rows.schema, refuse=_refuser(rows.schema))
-        self._keeps = mapping.on_delete is DeletePolicy.IGNORE or mapping.on_truncate == "ignore"
+        self._keeps = mapping.on_delete is DeletePolicy.IGNORE or mapping.on_truncate is TruncatePolicy.IGNORE
         self._staging = staging(self._plan.target, self._keeps)
         self._source_key = source_key_of(mapping, self._plan)
         self._source_rows = self._unchecked = self._kept = 0

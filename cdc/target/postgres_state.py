@@ -129,6 +129,16 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.delivered IS 'What each row of a target without transactions was given last: older is stale';
     """,
+    """
+    CREATE TABLE cdc.park_request (
+        pipeline text NOT NULL, target text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+        record_offset bigint NOT NULL,
+        who text NOT NULL, reason text NOT NULL,
+        requested_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, topic, partition, record_offset)
+    );
+    COMMENT ON TABLE cdc.park_request IS 'Records to set aside on purpose when they come';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases
