@@ -189,6 +189,7 @@ class Oracle:
 
     def retry_truncates(self) -> None:
         """A person's retry of all parked truncates."""
+        self.aside -= {row.record.offset for row in self.truncates}
         for row in self.truncates:
             self._truncate(row.position)
         self.truncates.clear()

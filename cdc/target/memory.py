@@ -170,7 +170,12 @@ class MemoryTarget:
         ]
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
-        return sorted(self.storage.retry_requests & set(self.parked(partitions)))
+        there = {
+            (each.mapping, each.hold)
+            for each in self._parked_in_order()
+            if TopicPartition(each.record.topic, each.record.partition) in partitions
+        }
+        return sorted(self.storage.retry_requests & there)
 
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         found: dict[TopicPartition, dict[int, str]] = {}

@@ -135,7 +135,7 @@ def test_nothing_of_a_transaction_that_fails_stays(connected: Open) -> None:
         transaction.advance([Advance(P0, 1, None, 5)])
         raise ZeroDivisionError
     assert [mark.next for mark in target.watermarks()] == [None]
-    assert target.parked_records() == 0
+    assert target.standing().records == 0
     with target.begin() as transaction:
         with suppress(ZeroDivisionError), transaction.savepoint():
             transaction.park([parked("people/a", 1)])
@@ -152,7 +152,7 @@ def test_parked_records_come_back_as_they_were(connected: Open) -> None:
     for _ in range(2):  # a replay changes nothing
         with target.begin() as transaction:
             transaction.park([*records, parked("people/b", 1, "")])
-    assert target.parked_records() == 4
+    assert target.standing().records == 4
     assert target.parked([P0, P1]) == {("people/a", "[9]"): "refused", ("people/a", long): "refused"}
     assert target.parked([P1]) == {}
     found = target.queue("people/a", ["[9]", long])
