@@ -49,7 +49,14 @@ def list_(
     for each in found:
         one = each.recorded
         status = "" if one.status is None else str(one.status)
-        cells = (f"{one.sent_at:%m-%d %H:%M:%S}", one.state, status, str(one.attempts), one.operation, one.key_hash[:12])
+        cells = (
+            f"{one.sent_at:%m-%d %H:%M:%S}",
+            one.state,
+            status,
+            str(one.attempts),
+            one.operation,
+            one.key_hash[:12],
+        )
         entries.append((cells, (f"{one.idempotency_key}  {each.target} {one.mapping}",)))
     shown.print_entries(columns, entries, right=("status", "attempts"))
 

@@ -59,7 +59,9 @@ def _print(plan: ParkPlan) -> None:
         return
     console.print(f"stands     {_stands(plan)}")
     if plan.action == "cancel":
-        console.print("the request is taken back: the record is applied when it comes" if plan.executed else shown.NOT_DONE)
+        console.print(
+            "the request is taken back: the record is applied when it comes" if plan.executed else shown.NOT_DONE
+        )
     elif plan.executed:
         console.print("it is set aside when it comes: cdc parked list; until then --cancel takes it back")
     else:

@@ -262,9 +262,7 @@ def read_where(text: str) -> dict[str, str]:
 
 def _fits(record: ParkedRecord, where: Mapping[str, str]) -> bool:
     mapping = where.get("mapping", record.mapping)
-    return where.get("reason", record.reason) == record.reason and (
-        mapping in (record.mapping, record.table)
-    )
+    return where.get("reason", record.reason) == record.reason and (mapping in (record.mapping, record.table))
 
 
 def _unknown(ids: Sequence[int]) -> Usage:

@@ -28,7 +28,7 @@ from cdc.engine.oracle import HEALING
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
 from cdc.engine.writer import Writer, Written
-from cdc.errors import CdcError, Fenced, Terminal
+from cdc.errors import CdcError, Fenced
 from cdc.mapping.model import Pipeline
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer

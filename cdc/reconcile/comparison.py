@@ -11,6 +11,7 @@ from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import Plan
 from cdc.model import (
+    UNAVAILABLE,
     ChangeEvent,
     Column,
     DeletePolicy,
@@ -21,7 +22,6 @@ from cdc.model import (
     TableSchema,
     TargetTable,
     TruncatePolicy,
-    UNAVAILABLE,
 )
 from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import Progress, Report, Stage, TableReport, What

@@ -29,7 +29,6 @@ from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
-
 ON_REQUEST, TRUNCATE = "on_request", "truncate"
 ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
 """Why records are parked that could have been applied (a person asked for it; the table's policy for truncates says so):
