@@ -363,10 +363,11 @@ def _found(
 ) -> list[RowBlock | MappedRow | Parked]:
     found: list[RowBlock | MappedRow | Parked] = []
     for wanted, group in groupby(rows, lambda row: row.record.offset in aside):
+        same = list(group)
         if wanted:
-            found += [_on_request(table, row) for row in group]
+            found += [_on_request(table, row) for row in same]
         else:
-            found += in_blocks(group) if blocks else list(group)
+            found += in_blocks(same) if blocks else same
     return found
 
 

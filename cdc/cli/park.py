@@ -28,9 +28,9 @@ def park(
     mappings: Mappings = Path("mappings"),
     connections: Connections = DEFAULT_PATH,
 ) -> int:
-    """Set one record aside before it is applied: one that no worker gets past, or that would do harm. It may come later.
+    """Set one record aside before it is applied: one that no worker gets past, or that would do harm.
 
-    Only says what would happen unless --execute. Workers may run or not. From the record on, its key waits in every
+    It may be in the topic or come later. Only says what would happen unless --execute. Workers may run or not. From the record on, its key waits in every
     mapping of the topic, as behind any parked record (reason on_request), until `cdc parked retry ID` applies it or
     `cdc parked discard ID` gives it up. Exit code 1: refused, because it has been applied or is gone from the topic.
     """

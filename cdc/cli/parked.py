@@ -190,9 +190,7 @@ def _print_requested(found: list[Requested]) -> None:
     entries = []
     for each in found:
         cells = (each.requested_at[5:19].replace("T", " "), each.pipeline)
-        passed = (
-            "the watermark was moved past it: it does not come any more (cdc park … --cancel)" if each.passed else ""
-        )
+        passed = "the watermark was moved past it: it comes no more (cdc park … --cancel)" if each.passed else ""
         entries.append((cells, (each.where, f"{each.who}: {each.reason}", passed)))
     shown.print_entries(("since (UTC)", "pipeline"), entries)
 

@@ -1,4 +1,4 @@
-"""Setting one record aside on purpose, before it is applied: asked for here, done by the worker that owns its partition.
+"""Setting one record aside on purpose, before it is applied: asked for here, done by the owner of its partition.
 
 The request is kept beside the watermarks and raises the partition's fence, so a worker that has read the record already
 commits nothing of it, reads the partition again and sets the record aside then.
@@ -119,8 +119,8 @@ def _applied(operator: Operator, partition: TopicPartition, place: Place, waterm
         if (entry.partition, entry.offset) == (partition, place.offset):
             return f"it is parked already: cdc parked show {entry.id}"
     return (
-        f"it has been applied (or skipped): the watermark is {watermark}. What is in the target can only be put right by"
-        " a newer change"
+        f"it has been applied (or skipped): the watermark is {watermark}. What is in the target is put right by a newer"
+        " change only"
     )
 
 

@@ -1,4 +1,4 @@
-"""How much may be parked: how many records, for how long, what share of those read lately. Beyond it the pipeline stops.
+"""How much may be parked: how many records, how long, what share of those read lately. Beyond it the pipeline stops.
 
 Cheap: a batch only adds to what the worker counts for itself; the target is asked when that passes the limit, when
 partitions are taken, and every few seconds (other workers park too, and records get older).
@@ -60,8 +60,8 @@ class Share:
         if limits.max_share is None or parked < limits.share_least or parked <= records * limits.max_share:
             return None
         return (
-            f"{parked:,} of the {records:,} records of the last {limits.share_minutes} minutes were parked, a greater share"
-            f" than the {limits.max_share} this pipeline allows (parked.max_share)"
+            f"{parked:,} of the {records:,} records of the last {limits.share_minutes} minutes were parked, a greater"
+            f" share than the {limits.max_share} this pipeline allows (parked.max_share)"
         )
 
 
@@ -97,6 +97,6 @@ class ParkedLimits:
             raise Terminal(
                 problem,
                 where=f"pipeline {self._pipeline.label}",
-                hint="cdc parked list says why; mend the mapping or the target, then `cdc parked retry` (the worker that"
-                " `cdc run` starts does it before anything else) or `cdc parked discard`, or raise the limit",
+                hint="cdc parked list says why; mend the mapping or the target, then `cdc parked retry` (the next worker"
+                " does it before anything else) or `cdc parked discard`, or raise the limit",
             )

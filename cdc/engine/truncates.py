@@ -19,6 +19,6 @@ def refused_truncate(table: TargetTable, row: MappedRow) -> Terminal:
     return Terminal(
         f"the source table was truncated, and {table.mapping} refuses that (on_truncate: refuse)",
         where=row.record.where,
-        hint=f"`cdc park {row.record.where} --pipeline {pipeline} --execute --reason …` sets it aside and goes on with the"
-        " target's rows as they are; or set on_truncate to apply, ignore or park",
+        hint=f"`cdc park {row.record.where} --pipeline {pipeline} --execute --reason …` sets it aside, so that the"
+        " target's rows stay and others go on; or set on_truncate to apply, ignore or park",
     )

@@ -31,8 +31,8 @@ from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition
 
 ON_REQUEST, TRUNCATE = "on_request", "truncate"
 ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
-"""Why records are parked that could have been applied (a person asked for it; the table's policy for truncates says so):
-only a retry that was asked for the record itself applies them."""
+"""Why records are parked that could have been applied: a person asked for it, the table's policy for truncates says so.
+Only a retry that was asked for the record itself applies them."""
 
 
 def hold_of(key: tuple[Value, ...]) -> str:

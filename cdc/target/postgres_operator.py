@@ -163,7 +163,8 @@ class PostgresOperator:
             self._recount(gone)
             self.connection.execute(
                 f"UPDATE cdc.parked SET retry_requested_at = now() WHERE {_MINE}"
-                " AND hold <> '' AND reason <> ALL(%s) AND (mapping, hold) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
+                " AND hold <> '' AND reason <> ALL(%s)"
+                " AND (mapping, hold) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
                 (
                     *self._owner,
                     list(ON_PURPOSE),
@@ -236,7 +237,8 @@ class PostgresOperator:
     def _refence(self, partition: TopicPartition) -> tuple[Any, ...] | None:
         """Make the partition's owner read everything again; its watermark, None when nobody ever took it."""
         return self.connection.execute(
-            f"UPDATE cdc.watermark SET fence = fence + 1 WHERE {_MINE} AND topic = %s AND partition = %s RETURNING next",
+            f"UPDATE cdc.watermark SET fence = fence + 1 WHERE {_MINE} AND topic = %s AND partition = %s"
+            " RETURNING next",
             (*self._owner, *partition),
         ).fetchone()
 

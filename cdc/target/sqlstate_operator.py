@@ -192,7 +192,8 @@ class SqlOperator:
         database = self._complete()
         with database.transaction():
             gone = database.run(
-                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ? AND record_offset = ?",
+                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ?"
+                " AND record_offset = ?",
                 (*self._mine, *partition, offset),
             )
             if gone:

@@ -95,7 +95,8 @@ class ParkedStore:
         on_request = sorted({each.place for each in records if each.reason == ON_REQUEST})
         if on_request:
             self.database.run_many(
-                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ? AND record_offset = ?",
+                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ?"
+                " AND record_offset = ?",
                 [(*self.owner, *place) for place in on_request],
             )
         key = ("pipeline", "target", "mapping", "topic", "partition_number", "record_offset", "hold_digest")

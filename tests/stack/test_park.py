@@ -1,4 +1,4 @@
-"""`cdc park` and the limits of what is parked, on the real stack: before a record comes, at one that stops the pipeline,
+"""`cdc park` and the limits of what is parked, on the real stack: before a record comes, at one that stops workers,
 while a worker runs; and pipelines that stopped because too much was parked go on."""
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def test_a_pipeline_over_its_limits_goes_on_after_a_retry_a_discard_or_a_higher_
     first, second = (each["id"] for each in cdc(list_)[1])
     assert cdc(retry, first, execute=True, reason="nothing has changed")[1]["numbers"] == {"waiting": 1}
     stops("2 records are parked, more than the 1")
-    code, _ = cdc(discard, first, execute=True, reason="a test row")
+    assert cdc(discard, first, execute=True, reason="a test row")[1]["numbers"] == {"discarded": 1}
     with running(pipeline):
         pass
     pipeline.run("UPDATE cdc.parked SET parked_at = now() - interval '2 hours'")

@@ -85,7 +85,7 @@ def test_a_record_is_set_aside_that_a_worker_had_read_already() -> None:
     world = World()
     world.start("one")
     world.settle()
-    worker, _, target = world.workers["one"]
+    worker, _, _ = world.workers["one"]
     for name in ("a", "b", "c"):
         world.source.put(4, name, None)
     world.deliver(3)

@@ -12,7 +12,7 @@ from cdc.errors import Usage
 from cdc.mapping.diagnostics import Diagnostic, MappingError, render, to_json
 from cdc.mapping.load import load, load_all, loads
 from cdc.mapping.model import QualifiedName
-from cdc.model import DeletePolicy
+from cdc.model import DeletePolicy, TruncatePolicy
 
 HEAD = "pipeline: crm\nsource: crm\ntarget: hub\ntables:\n"
 
