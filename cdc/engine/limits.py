@@ -97,6 +97,6 @@ class ParkedLimits:
             raise Terminal(
                 problem,
                 where=f"pipeline {self._pipeline.label}",
-                hint="cdc parked list says why; mend the mapping or the target, then `cdc parked retry` (the next worker"
-                " does it before anything else) or `cdc parked discard`, or raise the limit",
+                hint="cdc parked list says why; mend the mapping or the target, then `cdc parked retry` (the next"
+                " worker does it before anything else) or `cdc parked discard`, or raise the limit",
             )
