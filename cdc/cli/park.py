@@ -32,8 +32,8 @@ def park(
 
     It may be in the topic or come later; workers may run or not. Only says what would happen unless --execute. From the
     record on, its key waits in every mapping of the topic, as behind any parked record (reason on_request), until `cdc
-    parked retry ID` applies it or `cdc parked discard ID` gives it up. Exit code 1: refused, because it has been applied
-    or is gone from the topic.
+    parked retry ID` applies it or `cdc parked discard ID` gives it up. Exit code 1: refused, as it has been applied or
+    is gone from the topic.
     """
     check_reason(execute, reason)
     place = read_place(record)

@@ -267,6 +267,8 @@ class Worker:
             return
         self._meter.wrote(written)
         self._log_written(written)
+        if not written.batch.moves:
+            self._asked.clear()  # it was the retry: what is asked for since then is seen again
         self._limits.wrote(written.applied)
 
     def _log_written(self, written: Written) -> None:
@@ -331,7 +333,7 @@ class Worker:
         if any(set(offsets) - set(known.get(partition, ())) for partition, offsets in requested.items()):
             raise Fenced("a record is to be set aside: it may have been read already")
         self._intake.requested = requested
-        self._asked |= set(self._control.retries(owned))
+        self._asked = set(self._control.retries(owned))
 
     def _purge(self) -> None:
         """Forget what no replay can need any more: nothing that a topic still holds is older than its retention."""
