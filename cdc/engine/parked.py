@@ -33,26 +33,17 @@ Guard = Callable[[Iterable[TopicPartition]], list[Advance]]
 
 @dataclass(eq=False)
 class _Item:
-    """One parked record in play. `decision` is the last word on it."""
+    """One parked record in play. `decision` is the last word on it. `kept`: it is not decided, it stays as it is."""
 
     parked: Parked
     table: TargetTable | None = None
     row: MappedRow | None = None
     decision: Decision | None = None
     error: str = ""
+    kept: bool = False
 
-    def __post_init__(self) -> None:
-        if self.kept:
-            self.decision, self.error = Decision(Outcome.PARKED, self.parked.reason), self.parked.error
-
-    @property
-    def kept(self) -> bool:
-        """Set aside on purpose, and nobody asked for it yet: it is not decided."""
-        return self.parked.reason in ON_PURPOSE and not self.parked.asked
-
-    @property
-    def supersede(self) -> bool:
-        return self.table is not None and self.table.supersede
+    def keep(self) -> None:
+        self.kept, self.decision = True, Decision(Outcome.PARKED, self.parked.reason)
 
     @property
     def parked_again(self) -> bool:
@@ -109,6 +100,22 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
     return done
 
 
+def _supersede(items: Sequence[_Item]) -> bool:
+    """The rule for a key; records of it that cannot be mapped do not say."""
+    return any(item.table is not None and item.table.supersede for item in items)
+
+
+def _keep(items: Sequence[_Item]) -> None:
+    """Keep what was set aside on purpose and is not asked for itself. Where a key comes up only because something may
+    supersede what waits, keep what was refused, too: every change is tried once, not again with each later one."""
+    tried = _supersede(items) and not any(item.parked.asked for item in items)
+    for item in items:
+        reason = item.parked.reason
+        refused = reason != "held" and reason not in HEALING
+        if (reason in ON_PURPOSE and not item.parked.asked) or (tried and refused):
+            item.keep()
+
+
 def _must_wait(item: _Item, waiting: Sequence[_Item]) -> bool:
     """`must_wait`, where some of those that wait could not be mapped: they lend nothing."""
     if item.row is None or not waiting:
@@ -123,7 +130,7 @@ def _mapped(parked: Parked, remap: Remap) -> _Item:
     except Poison as poison:
         return _Item(parked, decision=Decision(Outcome.PARKED, poison.reason), error=poison.what)
     except Exception:
-        if not _Item(parked).kept:
+        if parked.reason not in ON_PURPOSE or parked.asked:
             raise
         return _Item(parked)  # it may have been set aside because no worker survives it
     if isinstance(mapped, Decision):
@@ -142,6 +149,8 @@ class _Play:
         for item in items:  # nothing waits behind what has no key
             hold = item.parked.hold or f"#{item.parked.id}"
             self.queues.setdefault((item.parked.mapping, hold), []).append(item)
+        for queue in self.queues.values():
+            _keep(queue)
 
     def run(self) -> list[Parked]:
         """Play all queues to their end; what stays parked, with its reason and error as they are now."""
@@ -162,7 +171,7 @@ class _Play:
     def _key(self, items: list[_Item]) -> _Steps:
         """Play one key's queue; returns what is left of it."""
         waiting: list[_Item] = []
-        supersede = any(item.supersede for item in items)  # one that cannot be mapped does not say
+        supersede = _supersede(items)
         for number, item in enumerate(items):
             if _must_wait(item, waiting):
                 waiting.append(item)
@@ -232,13 +241,15 @@ class _Play:
                 self.work.done.may_heal.add(waiting)
 
     def _stay(self, items: list[_Item]) -> Iterable[Parked]:
+        supersede = _supersede(items)
         for number, item in enumerate(items):
             if item.kept:
                 yield item.parked
                 continue
-            reason = item.decision.reason if number == 0 and item.decision else "held"
+            own = item.decision is not None and (number == 0 or supersede)
+            reason = item.decision.reason if own and item.decision else "held"
             self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), Decision(Outcome.PARKED, reason))
-            yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if number == 0 else "")
+            yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if own else "")
 
     def _recount(self, parked: Parked, before: Decision, now: Decision) -> None:
         partition = TopicPartition(parked.record.topic, parked.record.partition)

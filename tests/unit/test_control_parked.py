@@ -122,7 +122,7 @@ def test_keys_are_not_broken_in_a_narrow_window(capsys: pytest.CaptureFixture[st
     print_entries(("id", "reason"), [(("7", "refused"), (long, "why")), (("1234", "held"), (long, ""))], right=("id",))
     assert capsys.readouterr().out.splitlines() == [
         "  id  reason",
-        "─" * 13,
+        "─" * 12,
         "   7  refused",
         f"    {long}",
         "    why",

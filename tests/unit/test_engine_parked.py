@@ -79,7 +79,7 @@ def test_an_older_whole_image_does_not() -> None:
 
 
 def test_a_record_that_nobody_survives_stays_where_it_was_set_aside() -> None:
-    bench = Bench(supersede=True)
+    bench = Bench(supersede=False)
     worse = bench.tape.full(1, "fatal", "x", (3, 0))
     bench.apply(Parked(*KEY, worse.record, worse.position, "on_request", "me: it kills workers"))
     bench.rows[0] = bench.tape.full(1, "mended", "x", (2, 0))
