@@ -178,6 +178,8 @@ def test_a_pipeline_over_its_limits_goes_on_after_a_retry_a_discard_or_a_higher_
     assert cdc(retry, first, execute=True, reason="nothing has changed")[1]["numbers"] == {"waiting": 1}
     stops("2 records are parked, more than the 1")
     assert cdc(discard, first, execute=True, reason="a test row")[1]["numbers"] == {"discarded": 1}
+    fresh.run("UPDATE items SET rev = rev + 1 WHERE id < 10")
+    fresh.captured()
     with running(pipeline):
         pass
     pipeline.run("UPDATE cdc.parked SET parked_at = now() - interval '2 hours'")
