@@ -220,12 +220,27 @@ class TruncatePolicy(StrEnum):
     PARK = "park"  # it is set aside by itself; the table's rows go on
 
 
+class Contributes(msgspec.Struct, frozen=True):
+    """Of a table whose rows are contributions: several sources make one row of the target table.
+
+    `mapping` is that table's stable name; `contributor` this source's name among its `sources`. The key's first `width`
+    columns are the target row's key; the others, which the target table does not have, tell apart source rows that
+    meet in one target row. `soft_delete`: the column that marks rows which no source has any more; None: they go.
+    """
+
+    mapping: str
+    contributor: str
+    width: int
+    soft_delete: str | None = None
+
+
 class TargetTable(msgspec.Struct, frozen=True):
     """What a compiled mapping writes: one table, its columns (key columns included) and its key.
 
     `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
     UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `supersede`: a later whole image of a key
-    takes the place of its parked changes, whatever they were parked for.
+    takes the place of its parked changes, whatever they were parked for. `contributes`: its rows are not the target
+    table's, but contributions to them.
     """
 
     mapping: str
@@ -238,6 +253,7 @@ class TargetTable(msgspec.Struct, frozen=True):
     partials: bool = False
     on_truncate: TruncatePolicy = TruncatePolicy.APPLY
     supersede: bool = False
+    contributes: Contributes | None = None
 
     @property
     def key_indexes(self) -> tuple[int, ...]:

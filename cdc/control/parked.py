@@ -45,8 +45,8 @@ class ParkedRecord:
 
     @property
     def table(self) -> str:
-        """The target table."""
-        return self.mapping.partition("/")[2]
+        """The target table; of one that several sources make, without the source."""
+        return self.mapping.partition("/")[2].partition("@")[0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -261,8 +261,8 @@ def read_where(text: str) -> dict[str, str]:
 
 
 def _fits(record: ParkedRecord, where: Mapping[str, str]) -> bool:
-    mapping = where.get("mapping", record.mapping)
-    return where.get("reason", record.reason) == record.reason and (mapping in (record.mapping, record.table))
+    names = (record.mapping, record.mapping.partition("/")[2], record.table)
+    return where.get("reason", record.reason) == record.reason and where.get("mapping", record.mapping) in names
 
 
 def _unknown(ids: Sequence[int]) -> Usage:

@@ -43,7 +43,7 @@ class Limits:
     """Bounds of one batch."""
 
     rows: int = 5000
-    bytes: int = 32 << 20
+    bytes: int = 16 << 20
 
 
 @dataclass

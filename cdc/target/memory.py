@@ -68,6 +68,16 @@ class Table:
 
 
 @dataclass
+class Contributions:
+    """Those to one target table."""
+
+    shapes: list[str] = field(default_factory=list)
+    documents: dict[str, bytes] = field(default_factory=dict)
+    memories: dict[str, int] = field(default_factory=dict)
+    floors: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
 class Storage:
     """What survives a crash; several `MemoryTarget`s (workers) may share one."""
 
@@ -81,13 +91,14 @@ class Storage:
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
     epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
     reports: dict[str, WorkerReport] = field(default_factory=dict)
+    contributions: dict[str, Contributions] = field(default_factory=dict)
     last_id: int = 0
 
 
 class MemoryTarget:
     """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True)
 
     def __init__(
         self,
@@ -107,6 +118,10 @@ class MemoryTarget:
 
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
+
+    @property
+    def shapes(self) -> MemoryContributions:
+        return MemoryContributions(self.storage)
 
     def encode(self, table: TargetTable, writes: Writes) -> None:
         pass
@@ -201,6 +216,10 @@ class MemoryTransaction:
     def __init__(self, target: MemoryTarget, storage: Storage) -> None:
         self.target = target
         self.storage = storage
+
+    @property
+    def contributions(self) -> MemoryContributions:
+        return MemoryContributions(self.storage)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -319,6 +338,53 @@ class MemoryTransaction:
             self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
                 stored, next=move.next, tracker=stored.tracker if move.tracker is None else move.tracker
             )
+
+
+class MemoryContributions:
+    """A `ContributionStore` and a `ShapeStore`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._by_mapping = storage.contributions
+
+    def take(self, mapping: str, keys: Iterable[str]) -> dict[str, bytes]:
+        documents = self._of(mapping).documents
+        return {key: documents.get(key, b"") for key in keys}
+
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        kept = self._of(mapping)
+        for key, document in documents.items():
+            kept.documents[key] = document
+            kept.memories.pop(key, None)
+            if not document:
+                del kept.documents[key]
+        kept.memories.update(memories)
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        kept = self._of(mapping)
+        old = sorted((since, key) for key, since in kept.memories.items() if since < before_s)
+        return {key: kept.documents[key] for _, key in old[:limit]}
+
+    def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
+        documents = self._of(mapping).documents
+        return {key: documents[key] for key in sorted(key for key in documents if key > after)[:limit]}
+
+    def floors(self, mapping: str) -> dict[str, bytes]:
+        return self._of(mapping).floors
+
+    def raise_floor(self, mapping: str, contributor: str, position: bytes) -> None:
+        self._of(mapping).floors[contributor] = position
+
+    def number(self, mapping: str, shape: str) -> int:
+        shapes = self._of(mapping).shapes
+        if shape not in shapes:
+            shapes.append(shape)
+        return shapes.index(shape)
+
+    def all(self, mapping: str) -> dict[int, str]:
+        return dict(enumerate(self._of(mapping).shapes))
+
+    def _of(self, mapping: str) -> Contributions:
+        return self._by_mapping.setdefault(mapping, Contributions())
 
 
 def _newest(stored: Table, key: Key) -> Position:
