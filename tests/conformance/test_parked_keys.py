@@ -19,13 +19,38 @@ _SHARED = (HealthCheck.function_scoped_fixture,)
 ASIDE = st.frozensets(st.integers(0, 13), max_size=4)
 
 
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["full", "full", "partial", "delete"]),
+        st.integers(1, 2),
+        st.sampled_from(["a", "b", REFUSED_TEXT]),
+        st.sampled_from([0, 0, 0, 3]),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+def _dense(steps: list[tuple[str, int, str, int]]) -> list[tuple[object, ...]]:
+    """Mostly in the source's order, on two keys, a third of it refused: what waits is met again and again."""
+    made: list[tuple[object, ...]] = []
+    for number, (kind, key, name, late) in enumerate(steps, start=4):
+        words: tuple[object, ...] = () if kind == "delete" else (name,) if kind == "partial" else (name, "x")
+        made.append((kind, key, *words, (number - late, 0)))
+    return made
+
+
+TAPES = st.one_of(_STEPS.map(_dense), rows_strategy(refused=True))
+PLAIN_TAPES = st.one_of(_STEPS.map(_dense), rows_strategy(moves=False, refused=True))
+
+
 def one_by_one(tape: list[MappedRow]) -> list[int]:
     """Batches of one: in a larger one a key's newest state stands for all of them before anything is refused."""
     return list(range(1, len(tape)))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=_SHARED)
-@given(specification=rows_strategy(refused=True), blocks=st.booleans(), asked=st.booleans())
+@given(specification=TAPES, blocks=st.booleans(), asked=st.booleans())
 def test_whole_images_supersede_what_was_refused(
     bench: Bench, specification: list[tuple[object, ...]], blocks: bool, asked: bool
 ) -> None:
@@ -53,7 +78,7 @@ def test_whole_images_supersede_in_batches_of_any_size(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=_SHARED)
 @given(
-    specification=rows_strategy(refused=True),
+    specification=TAPES,
     aside=ASIDE,
     supersede=st.booleans(),
     asked=st.booleans(),
@@ -73,7 +98,7 @@ def test_records_set_aside_on_request(
 
 @settings(max_examples=50, deadline=None, suppress_health_check=_SHARED)
 @given(
-    specification=rows_strategy(moves=False, refused=True),
+    specification=PLAIN_TAPES,
     aside=ASIDE,
     policy=st.sampled_from(list(DeletePolicy)),
     asked=st.booleans(),
