@@ -14,12 +14,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.errors import Transient
-from cdc.mapping.rules import TableRules
+from cdc.mapping.rules import DetailedRule, TableRules
 from cdc.model import MappedRow, TargetColumn, TargetTable, Value
 from cdc.target.base import hold_of
 from cdc.target.contributions import ContributingTarget
 from tests.fix_targets import Bench
-from tests.sources import COLUMNS, NOW_S, PARTITIONS, RULES, Player, SourceTape, expected, interleaved, tables, tapes
+from tests.sources import (
+    COLUMNS,
+    NOW_S,
+    PARTITIONS,
+    RULES,
+    SAYS,
+    Player,
+    SourceTape,
+    expected,
+    interleaved,
+    tables,
+    tapes,
+)
 from tests.tapes import REFUSED_TEXT
 
 ORDERS = st.lists(st.integers(0, 2), min_size=24, max_size=24)
@@ -145,9 +157,8 @@ def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     first, *filled, second, last = [("portal", row) for row in portal.rows]
     rest = [("crm", crm[0]), ("portal", before[0]), *filled]
     for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
-        player = Player(
-            contributing(bench), customers, only=["portal"] if keyless else ["crm", "portal"], keyless=keyless
-        )
+        only = ["portal"] if keyless else [*SAYS]
+        player = Player(contributing(bench), customers, only=only, keyless=keyless)
         with closing(player.target):
             player.play(changes)
     assert shown(bench, customers) == wanted([first, *rest, second, last])
@@ -198,3 +209,29 @@ def test_what_was_withdrawn_is_forgotten_and_the_row_can_come_again(bench: Bench
         assert later.target.purge(day) == 0
         later.play([("crm", crm.rows[3])])
         assert {key: row[1] for key, row in shown(bench, customers).items()} == {(1,): "c", (2,): "b"}
+
+
+def test_other_rules_make_other_rows_of_what_is_kept(bench: Bench) -> None:
+    customers = new_name()
+    crm = [("crm", row) for number in range(1, 6) for row in SourceTape("crm").add("full", number, {"name": "c"}).rows]
+    portal = SourceTape("portal", clock=2_000)
+    for number in range(3, 9):
+        portal.add("full", number, {"name": "p"})
+    changes = [*crm, *(("portal", row) for row in portal.rows)]
+    player = Player(contributing(bench), customers)
+    with closing(player.target):
+        player.play(changes)
+        assert shown(bench, customers) == wanted(changes)
+    other = RULES.model_copy(update={"columns": {**RULES.columns, "name": DetailedRule(priority=("crm", "portal"))}})
+    again = Player(contributing(bench), customers, other)
+    with closing(again.target):
+        found = []
+        after: str | None = ""
+        while after is not None:
+            with again.target.begin() as transaction:
+                found.append(transaction.reapply(again.tables["crm"], after))
+            after = found[-1].after
+        assert sum(each.rows for each in found) == 8
+        assert shown(bench, customers) == wanted(changes, other) != wanted(changes)
+        with again.target.begin() as transaction:
+            assert transaction.reapply(again.tables["portal"], "").rows == 0
