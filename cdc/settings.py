@@ -285,14 +285,14 @@ class Settings:
     def targets(self) -> tuple[str, ...]:
         return tuple(self._targets)
 
+    def target_kind(self, name: str) -> str:
+        """The kind that the file says, also where other parts of the entry cannot be read now."""
+        return str(self._mapping(("targets", name)).get("kind"))
+
     @property
     def rest_targets(self) -> tuple[str, ...]:
         """Those of the targets that are REST APIs."""
         return tuple(name for name in self.targets if self.target_kind(name) == "rest")
-
-    def target_kind(self, name: str) -> str:
-        """A key of `TARGET_KINDS`; known also while references in the entry cannot be looked up."""
-        return str(self._mapping(("targets", name)).get("kind") or "postgresql")
 
     @property
     def kafka(self) -> KafkaSettings:

@@ -13,7 +13,7 @@ from cdc.control.fitness import is_captured
 from cdc.control.operate import topic_of, topics, topics_of
 from cdc.control.registration import written_config
 from cdc.db.source import connect_source
-from cdc.engine.targets import capabilities_of_kind
+from cdc.engine.targets import decides
 from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.model import Pipeline, TableMapping
@@ -105,10 +105,9 @@ def _without_requests(pipeline: Pipeline, target: str) -> list[Diagnostic]:
 
 def _without_rules(settings: Settings, pipeline: Pipeline, target: str) -> list[Diagnostic]:
     """Rules of tables that go to a target that does not know what they ask for."""
-    can = capabilities_of_kind(settings.target_kind(target))
-    found = []
+    kind, found = settings.target_kind(target), []
     for table in pipeline.part(target).tables:
-        if table.rules is None or (can and (can.contributions if table.rules.sources else can.rules)):
+        if table.rules is None or decides(kind, sources=bool(table.rules.sources)):
             continue
         what = "keeps no contributions of several sources" if table.rules.sources else "decides no conflicts by rules"
         advice = f"leave the rules of {table.to} out, or write it to a target that does"

@@ -78,16 +78,16 @@ def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     return open_target(settings).capabilities
 
 
-def capabilities_of_kind(kind: str) -> Capabilities | None:
-    """What every database of a kind can do; None for what depends on its settings (REST)."""
-    match kind:
-        case "postgresql":
-            return PostgresTarget.capabilities
-        case "mariadb":
-            return MariaDbTarget.capabilities
-        case "sqlite":
-            return SqliteTarget.capabilities
-    return None
+def decides(kind: str, *, sources: bool) -> bool:
+    """Whether a kind of target follows conflict rules: those of one source or of several. Needs no connection, nor
+    anything that would be needed for one."""
+    known: dict[str, Capabilities] = {
+        "postgresql": PostgresTarget.capabilities,
+        "mariadb": MariaDbTarget.capabilities,
+        "sqlite": SqliteTarget.capabilities,
+    }
+    can = known.get(kind)
+    return can is not None and (can.contributions if sources else can.rules)
 
 
 def open_operator(settings: TargetSettings) -> Operator:

@@ -36,6 +36,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Watermark,
@@ -269,9 +270,9 @@ class PostgresTarget:
                 ),
             )
 
-    def parked_records(self) -> int:
+    def standing(self) -> Standing:
         with translated():
-            return self.parked_store.number()
+            return self.parked_store.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         with translated():
@@ -284,6 +285,10 @@ class PostgresTarget:
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         with translated():
             return self.parked_store.retries(partitions)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        with translated():
+            return self.parked_store.requests(partitions)
 
     def purge(self, keep_s: float) -> int:
         with translated():
