@@ -64,8 +64,12 @@ class Document(msgspec.Struct, array_like=True):
 
     def memory_s(self) -> int | None:
         """Since when it holds a contribution that was withdrawn; None: it holds none."""
-        withdrawn = [said.withdrawn_s for rows in self.by.values() for said in rows.values() if said.values is None]
-        return min(withdrawn) if withdrawn else None
+        oldest = None
+        for rows in self.by.values():
+            for said in rows.values():
+                if said.values is None and (oldest is None or said.withdrawn_s < oldest):
+                    oldest = said.withdrawn_s
+        return oldest
 
     def forget(self, before_s: int) -> None:
         """Drop contributions that were withdrawn before then: nothing can come that they would have to stop."""

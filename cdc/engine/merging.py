@@ -89,8 +89,22 @@ class MergingTransaction:
             return self._inner.sweep(table, position, keep)
         return self._round(table).sweep(position, keep)
 
+    def reapply(self, table: TargetTable, after: str) -> Reapplied:
+        """Work out anew the rows that were last worked out by other rules, of a portion of the documents: those behind
+        the key `after` ('': from the first)."""
+        return self._round(table).reapply(after)
+
     def _round(self, table: TargetTable) -> _Round:
         return _Round(self._inner, self._tables.of(table), self._encode, self._now_s())
+
+
+class Reapplied(NamedTuple):
+    """`after`: the last key that was looked at, None at the end; how many documents were looked at, and how many rows
+    were worked out anew."""
+
+    after: str | None
+    looked: int
+    rows: int
 
 
 class _Item(NamedTuple):
@@ -179,6 +193,25 @@ class _Round:
             kept.setdefault(target_key, set()).add(source_key)
         gone = self._withdraw(position.pack(), kept)
         return SweepReport(len(gone), tuple(gone[:5]))
+
+    def reapply(self, after: str) -> Reapplied:
+        keys = list(self._store.portion(self._way.mapping, after, _PORTION))
+        if not keys:
+            return Reapplied(None, 0, 0)
+        rules, portion = self._way.merged.resolver.rules.fingerprint, _Portion(lenders=set(keys))
+        self._take(portion)
+        for key, shared in portion.rows.items():
+            target_key = self._key_in(shared.document)
+            if shared.document.rules != rules and target_key is not None:
+                portion.keys[key], shared.changed = target_key, True
+        refused = self._put(self._work_out(portion))
+        for key, decision in refused.items():
+            raise Terminal(
+                f"a row cannot be worked out by the new rules: {decision.reason} {decision.detail}".strip(),
+                where=f"{self._way.mapping} {key}",
+                hint="mend the rules, or this row's values at a source",
+            )
+        return Reapplied(keys[-1], len(keys), len(portion.keys))
 
     # What is asked for
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.errors import Transient
-from cdc.mapping.rules import TableRules
+from cdc.mapping.rules import DetailedRule, TableRules
 from cdc.model import MappedRow, TargetColumn, TargetTable, Value
 from cdc.target.base import hold_of
 from cdc.target.contributions import ContributingTarget
@@ -209,3 +209,29 @@ def test_what_was_withdrawn_is_forgotten_and_the_row_can_come_again(bench: Bench
         assert later.target.purge(day) == 0
         later.play([("crm", crm.rows[3])])
         assert {key: row[1] for key, row in shown(bench, customers).items()} == {(1,): "c", (2,): "b"}
+
+
+def test_other_rules_make_other_rows_of_what_is_kept(bench: Bench) -> None:
+    customers = new_name()
+    crm = [("crm", row) for number in range(1, 6) for row in SourceTape("crm").add("full", number, {"name": "c"}).rows]
+    portal = SourceTape("portal", clock=2_000)
+    for number in range(3, 9):
+        portal.add("full", number, {"name": "p"})
+    changes = [*crm, *(("portal", row) for row in portal.rows)]
+    player = Player(contributing(bench), customers)
+    with closing(player.target):
+        player.play(changes)
+        assert shown(bench, customers) == wanted(changes)
+    other = RULES.model_copy(update={"columns": {**RULES.columns, "name": DetailedRule(priority=("crm", "portal"))}})
+    again = Player(contributing(bench), customers, other)
+    with closing(again.target):
+        found = []
+        after: str | None = ""
+        while after is not None:
+            with again.target.begin() as transaction:
+                found.append(transaction.reapply(again.tables["crm"], after))
+            after = found[-1].after
+        assert sum(each.rows for each in found) == 8
+        assert shown(bench, customers) == wanted(changes, other) != wanted(changes)
+        with again.target.begin() as transaction:
+            assert transaction.reapply(again.tables["portal"], "").rows == 0
