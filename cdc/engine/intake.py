@@ -301,7 +301,7 @@ class Intake:
                 self._filling.parked.append(Parked(mapping, "", raw, position, poison.reason, poison.what))
             return
         for plan in self._plans(schema):
-            hold = "" if key is None else _hold(plan, key)
+            hold = "" if key is None else _hold(plan.key_of_source, key)
             parked = Parked(plan.target.mapping, hold, raw, position, poison.reason, poison.what)
             known = self._filling.events.setdefault(plan.target.mapping, (plan, []))
             known[1].append(parked)
@@ -321,15 +321,12 @@ def _partition(waiting: Waiting) -> TopicPartition:
 def hold_of_event(plan: Plan, event: ChangeEvent) -> str:
     """The hold text of an event that could not be mapped: its target key if that much can be told, else ''."""
     image = event.after or event.before
-    if image is None:
-        return ""
-    columns = event.schema.columns
-    return _hold(plan, tuple(value for value, column in zip(image, columns, strict=True) if column.key))
+    return "" if image is None else _hold(plan.key_of_image, image)
 
 
-def _hold(plan: Plan, source_key: tuple[Value, ...]) -> str:
+def _hold(key_of: Callable[[tuple[Value, ...]], tuple[Value, ...]], known: tuple[Value, ...]) -> str:
     try:
-        return hold_of(plan.key_of_source(source_key))
+        return hold_of(key_of(known))
     except Poison:
         return ""
 
