@@ -16,10 +16,23 @@ from cdc.blocks import RowBlock, Writes, folded
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.engine.ruled import dated_ahead, now_us, refused
+from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
+from cdc.model import (
+    Decision,
+    MappedRow,
+    Outcome,
+    Position,
+    RowOp,
+    TargetTable,
+    TopicPartition,
+    TruncatePolicy,
+    Write,
+)
 from cdc.target.base import (
     MIXED_REASON,
+    ON_PURPOSE,
     Advance,
     Parked,
     PoisonRow,
@@ -190,12 +203,16 @@ class Work:
                     self.done.tallies[table.mapping, partition, outcome, ""] += number
 
     def _truncate(self, table: TargetTable, row: MappedRow) -> None:
-        self.decided(table, row, self.transaction.truncate(table, row.position))
-        keys = {**self.done.parked, **self.held}
-        self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
+        if table.on_truncate is TruncatePolicy.REFUSE:
+            raise refused_truncate(table, row)
+        if table.on_truncate is TruncatePolicy.PARK:
+            self.park_record(parked_truncate(table, row))
+        else:
+            self.decided(table, row, self.transaction.truncate(table, row.position))
+            self.done.may_heal |= healing({**self.done.parked, **self.held}, table.mapping)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
-        fold = Fold(table.on_delete, table.partials)
+        fold = Fold(table)
         any_held, add = self._any_held(), fold.add
         for row in rows:
             if isinstance(row, Parked):
@@ -239,7 +256,7 @@ class Work:
                 elif write.chain:
                     unfold.append(write)
                 else:
-                    self.park(table, write.row, poisoned[index].reason, poisoned[index].what)
+                    self.refused(table, write.row, poisoned[index])
             elif decision is None:
                 self._all_applied(table, [write])
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
@@ -256,6 +273,12 @@ class Work:
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
+        ahead = dated_ahead(table, writes, now_us())
+        if ahead:
+            rest = [index for index in range(len(writes)) if index not in ahead]
+            found, bad = self.write(table, [writes[index] for index in rest]) if rest else ({}, {})
+            ahead.update({rest[index]: decision for index, decision in found.items()})
+            return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:
             return self.transaction.write(table, writes), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
@@ -299,7 +322,7 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        if reason in HEALING and not needs_what_is_there(row):
+        if (table.supersede or reason in HEALING) and not needs_what_is_there(row):
             self.done.may_heal.add(held)
         return True
 
@@ -313,6 +336,14 @@ class Work:
     def _any_held(self) -> bool:
         return bool(self.held) or bool(self.done.parked)
 
+    def refused(self, table: TargetTable, row: MappedRow, poison: Poison) -> None:
+        """Park a row that the target does not take, or do with it what the table's rules say."""
+        decision = refused(table, row, poison.reason)
+        if decision is None:
+            self.park(table, row, poison.reason, poison.what)
+        else:
+            self.decided(table, row, decision)
+
     def park(self, table: TargetTable, row: MappedRow, reason: str, error: str) -> None:
         self.park_record(Parked(table.mapping, hold_of(row.key), row.record, row.position, reason, error))
 
@@ -320,7 +351,8 @@ class Work:
         """Set a record aside; a key already held keeps its first reason."""
         held = (parked.mapping, parked.hold)
         if parked.hold and (held in self.held or held in self.done.parked):
-            parked = msgspec.structs.replace(parked, reason="held")
+            if parked.reason not in ON_PURPOSE:
+                parked = msgspec.structs.replace(parked, reason="held")
         elif parked.hold:
             self.done.parked[held] = parked.reason
         self.set_aside.append(parked)
@@ -355,6 +387,11 @@ class Work:
             Tally(mapping, partition, outcome, reason, number)
             for (mapping, partition, outcome, reason), number in self.done.tallies.items()
         ]
+
+
+def healing(held: Mapping[Held, str], mapping: str) -> set[Held]:
+    """The held keys of a mapping that wait for something missing: after a truncate they may be stale."""
+    return {key for key, reason in held.items() if key[0] == mapping and reason in HEALING}
 
 
 def unfolded(writes: Sequence[Write]) -> list[list[Write]]:

@@ -108,9 +108,9 @@ class Reapplied(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """One write: its index, its place, the position that all of it must pass the guard with, its changes in order."""
+    """One write: its number, its place, the position that all of it must pass the guard with, its changes in order."""
 
-    index: int
+    number: int
     place: Place
     base: bytes
     changes: Sequence[Change]
@@ -164,8 +164,10 @@ class _Round:
         except PoisonRow as poison:
             raise self._placed(poison, writes) from poison
         finally:
-            for left in (*coming, *(future for _, future in written)):
-                left.exception()  # the connection is ours again when nothing runs beside any more
+            for taken in coming:
+                taken.exception()
+            for _, put in written:
+                put.exception()  # the connection is ours again when nothing runs beside any more
         return decisions
 
     def stale(self, writes: Sequence[Write]) -> set[int]:
@@ -238,7 +240,7 @@ class _Round:
             if not found or (len(found[-1].items) >= _PORTION and item.place[0] not in found[-1].keys):
                 found.append(_Portion())
             found[-1].items.append(item)
-            found[-1].keys[item.place[0]] = writes.keys[item.index][:width]
+            found[-1].keys[item.place[0]] = writes.keys[item.number][:width]
         return found
 
     def _plain(self, writes: Writes) -> Iterator[_Item]:
@@ -279,7 +281,7 @@ class _Round:
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         deletes = [item for item in portion.items if item.changes[-1].values is None]
         upserts = [item for item in portion.items if item.changes[-1].values is not None] if deletes else portion.items
-        decided = ((item.index, self._one(portion, item)) for item in (*deletes, *upserts))
+        decided = ((item.number, self._one(portion, item)) for item in (*deletes, *upserts))
         return {index: decision for index, decision in decided if decision is not _APPLIED}
 
     def _one(self, portion: _Portion, item: _Item) -> Decision:
@@ -374,7 +376,7 @@ class _Round:
         if failed:
             for item in portion.items:
                 if item.place[0] in failed:
-                    decisions.setdefault(item.index, failed[item.place[0]])
+                    decisions.setdefault(item.number, failed[item.place[0]])
 
     def _older(self, key: str) -> Terminal:
         return Terminal(
