@@ -108,10 +108,10 @@ def _holds(plan: Plan, event: ChangeEvent) -> list[str]:
 def hold_of_event(plan: Plan, event: ChangeEvent) -> str:
     """The hold text of an event that could not be mapped: its target key if that much can be told, else ''."""
     image = event.after or event.before
-    if image is None:
+    try:
+        return "" if image is None else hold_of(plan.key_of_image(image))
+    except Poison:
         return ""
-    columns = event.schema.columns
-    return hold_of_source(plan, tuple(value for value, column in zip(image, columns, strict=True) if column.key))
 
 
 def hold_of_source(plan: Plan, source_key: tuple[Value, ...]) -> str:

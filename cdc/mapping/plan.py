@@ -235,6 +235,10 @@ class Plan:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
         return self._keys.of_source_key(values)
 
+    def key_of_image(self, image: Image) -> Image:
+        """The target key of a whole source row. Raises `Poison` when it does not hold what the key needs."""
+        return self._keys.of_image(image)
+
     def _value_maker(self) -> Callable[[list[Image]], Iterable[Image | Poison]]:
         makers = self._makers
         sources = [maker.source for maker in makers]
@@ -360,6 +364,9 @@ class KeylessPlan:
         return None
 
     def key_of_source(self, values: Image) -> Image:
+        raise Poison("the record has no key", reason="missing_key")
+
+    def key_of_image(self, image: Image) -> Image:
         raise Poison("the record has no key", reason="missing_key")
 
     def _one(self, event: ChangeEvent) -> Mapped | Poison:

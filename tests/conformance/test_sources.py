@@ -146,6 +146,29 @@ def test_workers_do_not_lose_one_another_s_words(bench: Bench) -> None:
     assert shown(bench, customers) == wanted([("crm", said[0]), ("portal", other[0]), ("crm", said[1])])
 
 
+def test_a_source_without_a_column_has_no_say_in_it(bench: Bench) -> None:
+    """Also where its other values changed one by one, and in expressions."""
+    crm = SourceTape("crm").add("full", 1, {"name": "a", "phone": "1"}).add("full", 1, {"name": "b", "phone": "1"})
+    portal = (
+        SourceTape("portal").add("full", 1, {"name": "c", "phone": "2"}).add("full", 1, {"name": "c", "phone": "3"})
+    )
+    billing = SourceTape("billing", clock=5_000).add("full", 1, {"city": "x"}).add("full", 1, {"city": "y"})
+    changes = [(tape.source, row) for tape in (crm, portal, billing) for row in tape.rows]
+    plain = TableRules.model_validate({"sources": ["crm", "portal", "billing"]})
+    spoken = plain.model_copy(update={"columns": {"name": DetailedRule(sql="portal.name || crm.name || crm.phone")}})
+    for rules in (plain, spoken):
+        customers = new_name()
+        player = Player(contributing(bench), customers, rules)
+        with closing(player.target):
+            for change in changes:
+                player.play([change])
+            (row,) = shown(bench, customers).values()
+        if rules is plain:
+            assert {(1,): row} == wanted(changes, rules)
+        else:
+            assert row[1:3] == ("cb1", "3")
+
+
 def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     """Its record has no key: of its table the worker knows the name, and what others met before."""
     customers = new_name()

@@ -310,6 +310,16 @@ def test_a_row_that_cannot_be_mapped_is_parked_with_its_target_key() -> None:
     assert mapped.values == (5, 12)
 
 
+def test_so_is_one_whose_target_key_is_not_the_source_s() -> None:
+    columns = "    key: [name]\n    columns: {name: name, number: {sql: 'CAST(notes AS integer)'}}\n"
+    feed = Feed(pipeline=PIPELINE.replace("hub.people\n", "hub.people\n" + columns))
+    feed.source.put(4, "a", "no number")
+    feed.intake.add(feed.records())
+    (parked,) = feed.take().tables[0].rows
+    assert isinstance(parked, Parked)
+    assert (parked.hold, parked.reason) == ('["a"]', "expression_failed")
+
+
 def test_a_parked_record_is_decoded_and_mapped_anew_at_its_old_position() -> None:
     feed = Feed()
     feed.source.put(4, "a", None)
