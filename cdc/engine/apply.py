@@ -16,6 +16,7 @@ from cdc.blocks import RowBlock, Writes, folded
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.engine.ruled import dated_ahead, now_us, refused
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
 from cdc.target.base import (
@@ -195,7 +196,7 @@ class Work:
         self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
-        fold = Fold(table.on_delete, table.partials)
+        fold = Fold(table)
         any_held, add = self._any_held(), fold.add
         for row in rows:
             if isinstance(row, Parked):
@@ -239,7 +240,7 @@ class Work:
                 elif write.chain:
                     unfold.append(write)
                 else:
-                    self.park(table, write.row, poisoned[index].reason, poisoned[index].what)
+                    self.refused(table, write.row, poisoned[index])
             elif decision is None:
                 self._all_applied(table, [write])
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
@@ -256,6 +257,12 @@ class Work:
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
+        ahead = dated_ahead(table, writes, now_us())
+        if ahead:
+            rest = [index for index in range(len(writes)) if index not in ahead]
+            found, bad = self.write(table, [writes[index] for index in rest]) if rest else ({}, {})
+            ahead.update({rest[index]: decision for index, decision in found.items()})
+            return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:
             return self.transaction.write(table, writes), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
@@ -312,6 +319,14 @@ class Work:
 
     def _any_held(self) -> bool:
         return bool(self.held) or bool(self.done.parked)
+
+    def refused(self, table: TargetTable, row: MappedRow, poison: Poison) -> None:
+        """Park a row that the target does not take, or do with it what the table's rules say."""
+        decision = refused(table, row, poison.reason)
+        if decision is None:
+            self.park(table, row, poison.reason, poison.what)
+        else:
+            self.decided(table, row, decision)
 
     def park(self, table: TargetTable, row: MappedRow, reason: str, error: str) -> None:
         self.park_record(Parked(table.mapping, hold_of(row.key), row.record, row.position, reason, error))

@@ -16,6 +16,7 @@ that says what is right:
 * parked       later changes of a parked key are held behind it. A key parked only because something is missing heals
                when it comes: its queue is decided again in the order it arrived, and
                what still waits after each change that went through.
+* rules        of a table that has some: oracle_rules.py says what they make of a change that is not stale.
 * sweep        after a repeated snapshot, rows positioned before it are gone at the source: they go here too.
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from cdc.engine import oracle_rules
 from cdc.model import (
     UNAVAILABLE,
     Decision,
@@ -54,9 +56,12 @@ BEGINNING = Position(0, 0, 0, 0)
 
 @dataclass
 class Row:
+    """`position`: `BEGINNING` for a row that somebody else made. `time_us`: when its change was committed."""
+
     values: tuple[Value, ...]
     position: Position
     deleted: bool = False  # only under the soft policy
+    time_us: int | None = None
 
 
 @dataclass
@@ -116,6 +121,8 @@ class Oracle:
     def _decide(self, row: MappedRow) -> Decision:
         if row.position < self._newest(row.key):
             return STALE
+        if self.table.rules is not None:
+            return oracle_rules.decide(self, row)
         if row.op is RowOp.DELETE:
             return self._delete(row)
         return self._upsert(row)
@@ -155,9 +162,12 @@ class Oracle:
             return REFUSED
         if row.moved_from is not None:
             self.moved.pop((row.moved_from, row.key, row.position.place), None)
-        self.rows[row.key] = Row(values, row.position)
-        self.tombstones.pop(row.key, None)
+        self.put(row.key, values, row.position)
         return APPLIED
+
+    def put(self, key: Key, values: tuple[Value, ...], position: Position, time_us: int | None = None) -> None:
+        self.rows[key] = Row(values, position, False, time_us)
+        self.tombstones.pop(key, None)
 
     def _truncate(self, position: Position) -> Decision:
         if position < self.floor:

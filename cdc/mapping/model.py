@@ -210,6 +210,7 @@ class TableMapping(_Part):
     _document: Document | None = PrivateAttr(default=None)
     _path: ValuePath = PrivateAttr(default=())
     _rules: TableRules | None = PrivateAttr(default=None)
+    _rules_name: str = PrivateAttr(default="")
 
     @property
     def id(self) -> str:
@@ -226,6 +227,11 @@ class TableMapping(_Part):
     def rules(self) -> TableRules | None:
         """What the pipeline's `rules` say about the target table."""
         return self._rules
+
+    @property
+    def rules_name(self) -> str:
+        """The name under which they stand there."""
+        return self._rules_name
 
     @property
     def contributor(self) -> str | None:
@@ -260,9 +266,33 @@ class TableMapping(_Part):
         severity: Literal["error", "warning"] = "error",
     ) -> Diagnostic:
         """A diagnostic at `path` below this mapping; `within` = (start, length) inside the text that stands there."""
+        return self._finding(code, message, (*self._path, *path), help, key, within, severity)
+
+    def rule_finding(
+        self,
+        code: str,
+        message: str,
+        path: ValuePath,
+        *,
+        help: str | None = None,
+        key: bool = False,
+        severity: Literal["error", "warning"] = "error",
+    ) -> Diagnostic:
+        """A diagnostic at `path` below the rules of this table."""
+        return self._finding(code, message, ("rules", self._rules_name, *path), help, key, None, severity)
+
+    def _finding(
+        self,
+        code: str,
+        message: str,
+        full: ValuePath,
+        help: str | None,
+        key: bool,
+        within: tuple[int, int] | None,
+        severity: Literal["error", "warning"],
+    ) -> Diagnostic:
         if self._document is None:
             return Diagnostic(code, message, SourceFile("<mapping>", ""), Span(1, 1, 1, 1), help, severity)
-        full = (*self._path, *path)
         span = self._document.place_in(full, *within) if within else self._document.span(full, key=key)
         return Diagnostic(code, message, self._document.file, span, help, severity)
 
@@ -351,5 +381,6 @@ class Pipeline(_Part):
             table._default_source = self.source
             table._document = document
             table._path = ("tables", index)
-            table._rules = self.rules.get(str(table.to), self.rules.get(EVERYTHING))
+            table._rules_name = str(table.to) if str(table.to) in self.rules else EVERYTHING
+            table._rules = self.rules.get(table._rules_name)
         return self

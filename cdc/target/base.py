@@ -61,6 +61,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     `contributions`  keeps what several sources say about one row (tables with `sources` in the rules): it is a
                      `ContributingTarget`
     `max_rows`       the most rows of a batch; None: as the pipeline says
+    `rules`          decides conflicts by a table's rules (`cdc.rules`)
     """
 
     transactions: bool
@@ -71,6 +72,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     limits: tuple[str, ...] = ()
     contributions: bool = False
     max_rows: int | None = None
+    rules: bool = False
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -174,14 +176,16 @@ class Transaction(Protocol):
         """What happened inside is undone when the block raises; the transaction goes on."""
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
-        """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index.
+        """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index,
+        and, of a table with rules, those on every change that met a conflict.
 
         A change is applied when its position is not older than what its key met last: the row's own position, its
         tombstone's, the table's floor (`cdc.engine.oracle` says it all). Deletes come before upserts: they lend the
         values that creates of the same round may borrow.
 
         Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
-        was written for that key and the engine plays the chain again row by row.
+        was written for that key and the engine plays the chain again row by row. So it does for a chain that meets a
+        conflict: each of its changes is decided alone (`cdc.rules.judge`).
         Raises `Poison`; the transaction is then unusable outside a savepoint.
         """
 

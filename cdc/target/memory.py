@@ -43,6 +43,7 @@ from cdc.target.base import (
     Watermark,
     WorkerReport,
 )
+from cdc.target.memory_rules import write_ruled
 
 Key = tuple[Value, ...]
 _BEGINNING = Position(0, 0, 0, 0)
@@ -50,9 +51,12 @@ _BEGINNING = Position(0, 0, 0, 0)
 
 @dataclass
 class StoredRow:
+    """`position`: the lowest there is for a row that somebody else made. `time_us`: when its change was committed."""
+
     values: tuple[Value, ...]
-    position: Position
+    position: Position = _BEGINNING
     deleted: bool = False
+    time_us: int | None = None
 
 
 @dataclass
@@ -63,6 +67,10 @@ class Table:
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
     floor: Position = _BEGINNING
+
+    def put(self, key: Key, values: tuple[Value, ...], position: Position, time_us: int | None = None) -> None:
+        self.rows[key] = StoredRow(values, position, False, time_us)
+        self.tombstones.pop(key, None)
 
 
 @dataclass
@@ -95,7 +103,7 @@ class Storage:
 class MemoryTarget:
     """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True)
+    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True, rules=True)
 
     def __init__(
         self,
@@ -221,7 +229,7 @@ class MemoryTransaction:
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         for index, write in sorted(enumerate(writes), key=lambda pair: pair[1].row.op is not RowOp.DELETE):
             decision = self._write_one(table, stored, write, index)
-            if decision.outcome is not Outcome.APPLIED:
+            if decision.outcome is not Outcome.APPLIED or decision.conflict is not None:
                 decisions[index] = decision
         return decisions
 
@@ -229,6 +237,9 @@ class MemoryTransaction:
         row, newest = write.row, _newest(stored, write.row.key)
         if row.position < newest:
             return Decision(Outcome.SKIPPED, "stale")
+        ignored = row.op is RowOp.DELETE and table.on_delete is DeletePolicy.IGNORE
+        if table.rules is not None and not ignored:
+            return write_ruled(self.target, table, stored, write, index)
         if write.base < newest:
             return Decision(Outcome.PARKED, MIXED_REASON)
         if row.op is RowOp.DELETE:
@@ -252,8 +263,7 @@ class MemoryTransaction:
             raise PoisonRow("the table refuses the row", reason="refused", index=index)
         if row.moved_from is not None:
             stored.moved.pop((row.moved_from, row.key, row.position.place), None)
-        stored.rows[row.key] = StoredRow(values, row.position)
-        stored.tombstones.pop(row.key, None)
+        stored.put(row.key, values, row.position)
         return Decision(Outcome.APPLIED)
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:

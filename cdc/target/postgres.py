@@ -50,6 +50,8 @@ from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
+from cdc.target.postgres_ruled_round import RuledRound
+from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import compose
 from cdc.target.postgres_tables import exists, is_empty, prepare_table
@@ -94,6 +96,7 @@ class PostgresTarget:
         creates_tables=True,
         upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
         limits=("NUL in texts", "what a narrower column would round or cut"),
+        rules=True,
         contributions=True,
     )
 
@@ -146,18 +149,26 @@ class PostgresTarget:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            statements = compose(table, table_id, stage, found.domains)
+            statements, ruled = compose(table, table_id, stage, found.domains), None
+            if table.rules is not None:
+                check_ordered(table, found)
+                ruled = compose_ruled(table, table_id, stage, found.domains)
             # Here and not at the first write: a transaction that rolls back would take them along.
-            self.connection.execute(statements.create_stage)
+            self.connection.execute(statements.create_stage if ruled is None else ruled.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
             loading = is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, loading)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, loading, ruled)
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
         prepared = self._tables.get(table)  # None until the writer met the table: nobody knows its types yet
-        return None if prepared is None else self._encoder.encode(prepared.columns, prepared.key_indexes, writes)
+        if prepared is None:
+            return None
+        rules = table.rules
+        if rules is not None and prepared.loading and writes.upserts == len(writes) and all(writes.created()):
+            rules = None  # as lines of the table itself
+        return self._encoder.encode(prepared.columns, prepared.key_indexes, writes, rules)
 
     def forget(self) -> None:
         """Staging tables have their columns' types from the target as it was: a column made wider since would go on
@@ -302,7 +313,8 @@ class PostgresTransaction:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            return Round(self.connection, prepared, writes).run()
+            ruled = Round if prepared.ruled is None else RuledRound
+            return ruled(self.connection, prepared, writes).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)
