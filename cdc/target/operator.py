@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cdc.decisions import Counted, KeptConflict
 from cdc.model import Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
 
@@ -72,6 +73,30 @@ class ParkedEntry(msgspec.Struct, frozen=True):
         return f"{self.partition.topic}:{self.partition.partition}:{self.offset}"
 
 
+class ConflictEntry(msgspec.Struct, frozen=True):
+    """A conflict that was kept, with the values it was between: not for every screen."""
+
+    id: int
+    at: datetime
+    kept: KeptConflict
+
+
+class ConflictCount(msgspec.Struct, frozen=True):
+    counted: Counted
+    number: int
+
+
+class ConflictFilter(msgspec.Struct, frozen=True):
+    """Which conflicts are asked for; None: all. Counts know neither `hold` nor `id`, and `since` by the hour only."""
+
+    mappings: tuple[str, ...] | None = None
+    type: str | None = None
+    since: datetime | None = None
+    hold: str | None = None
+    id: int | None = None
+    limit: int = 100
+
+
 class Move(msgspec.Struct, frozen=True):
     """Where a partition shall go on: at `next` (None: at the topic's beginning) of the topic with `topic_id`.
 
@@ -123,6 +148,12 @@ class Operator(Protocol):
 
     def contributions(self, mapping: str, key: str) -> bytes:
         """What the sources said about one row, by the text of its key; b'' where nothing is kept."""
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        """Those that were kept, the newest first."""
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        """How many there were, also of those that were not kept."""
 
     # -- moving; each needs the state tables to be there
 

@@ -115,6 +115,9 @@ class RestTarget:
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         return self._deliverer.state.retries(partitions)
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        return self._deliverer.state.purge_conflicts(keep_s)
+
     def purge(self, keep_s: float) -> int:
         ledger_s = self._settings.ledger_days * 86_400.0
         return self._deliverer.state.purge(keep_s) + self._deliverer.ledger.purge(keep_s, ledger_s)
