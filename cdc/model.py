@@ -304,6 +304,15 @@ class Rules(msgspec.Struct, frozen=True):
         return self.detect in (Detect.CHANGED_COLUMNS, Detect.ALL_COLUMNS)
 
 
+class TruncatePolicy(StrEnum):
+    """What a TRUNCATE of the source table does."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    REFUSE = "refuse"  # the pipeline stops
+    PARK = "park"  # it is set aside by itself; the table's rows go on
+
+
 class Contributes(msgspec.Struct, frozen=True):
     """Of a table whose rows are contributions: several sources make one row of the target table.
 
@@ -323,7 +332,8 @@ class TargetTable(msgspec.Struct, frozen=True):
 
     `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
     UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `rules`: None for a table whose changes meet
-    no rule; then a change that passes the guard is written as it is. `contributes`: its rows are not the target
+    no rule; then a change that passes the guard is written as it is. `supersede`: a later whole image of a key
+    takes the place of its parked changes, whatever they were parked for. `contributes`: its rows are not the target
     table's, but contributions to them.
     """
 
@@ -336,6 +346,8 @@ class TargetTable(msgspec.Struct, frozen=True):
     soft_delete: str | None = None
     partials: bool = False
     rules: Rules | None = None
+    on_truncate: TruncatePolicy = TruncatePolicy.APPLY
+    supersede: bool = False
     contributes: Contributes | None = None
 
     @property

@@ -6,6 +6,7 @@ changes values of a row and leaves its position, `gone` removes one.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -37,6 +38,7 @@ from tests.blocks import in_blocks
 from tests.fix_targets import Bench, MemoryBench
 from tests.tapes import PARTITION
 
+_numbers = itertools.count(1)
 Values: TypeAlias = tuple[Any, ...]
 """name, notes, number, version; the key comes before them."""
 
@@ -88,6 +90,11 @@ def table(name: str, rules: Rules, on_delete: DeletePolicy = DeletePolicy.DELETE
         partials=True,
         rules=rules,
     )
+
+
+def new_table(given: Rules, policy: DeletePolicy = DeletePolicy.DELETE) -> TargetTable:
+    """One that nothing has written to."""
+    return table(f"rules_{next(_numbers)}", given, policy)
 
 
 def rows_of(rules: Rules, steps: Sequence[Step]) -> list[MappedRow | Foreign]:

@@ -19,10 +19,23 @@ from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.ruled import dated_ahead, now_us, refused
+from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.errors import Poison
-from cdc.model import Conflict, Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
+from cdc.model import (
+    Conflict,
+    Decision,
+    MappedRow,
+    Outcome,
+    Position,
+    RowOp,
+    TargetTable,
+    TopicPartition,
+    TruncatePolicy,
+    Write,
+)
 from cdc.target.base import (
     MIXED_REASON,
+    ON_PURPOSE,
     Advance,
     Parked,
     PoisonRow,
@@ -204,9 +217,13 @@ class Work:
                     self.done.tallies[table.mapping, partition, outcome, ""] += number
 
     def _truncate(self, table: TargetTable, row: MappedRow) -> None:
-        self.decided(table, row, self.transaction.truncate(table, row.position))
-        keys = {**self.done.parked, **self.held}
-        self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
+        if table.on_truncate is TruncatePolicy.REFUSE:
+            raise refused_truncate(table, row)
+        if table.on_truncate is TruncatePolicy.PARK:
+            self.park_record(parked_truncate(table, row))
+        else:
+            self.decided(table, row, self.transaction.truncate(table, row.position))
+            self.done.may_heal |= healing({**self.done.parked, **self.held}, table.mapping)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
         fold = Fold(table)
@@ -321,7 +338,7 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        if reason in HEALING and not needs_what_is_there(row):
+        if (table.supersede or reason in HEALING) and not needs_what_is_there(row):
             self.done.may_heal.add(held)
         return True
 
@@ -353,7 +370,8 @@ class Work:
         """Set a record aside; a key already held keeps its first reason."""
         held = (parked.mapping, parked.hold)
         if parked.hold and (held in self.held or held in self.done.parked):
-            parked = msgspec.structs.replace(parked, reason="held")
+            if parked.reason not in ON_PURPOSE:
+                parked = msgspec.structs.replace(parked, reason="held")
         elif parked.hold:
             self.done.parked[held] = parked.reason
         self.set_aside.append(parked)
@@ -402,6 +420,11 @@ class Work:
 def _kept(writes: Writes, index: int) -> tuple[MappedRow, str]:
     row = writes[index].row
     return row, hold_of(row.key)
+
+
+def healing(held: Mapping[Held, str], mapping: str) -> set[Held]:
+    """The held keys of a mapping that wait for something missing: after a truncate they may be stale."""
+    return {key for key, reason in held.items() if key[0] == mapping and reason in HEALING}
 
 
 def unfolded(writes: Sequence[Write]) -> list[list[Write]]:

@@ -106,14 +106,28 @@ class MergingTransaction:
             return self._inner.sweep(table, position, keep)
         return self._round(table).sweep(position, keep)
 
+    def reapply(self, table: TargetTable, after: str) -> Reapplied:
+        """Work out anew the rows that were last worked out by other rules, of a portion of the documents: those behind
+        the key `after` ('': from the first)."""
+        return self._round(table).reapply(after)
+
     def _round(self, table: TargetTable) -> _Round:
         return _Round(self._inner, self._tables.of(table), self._encode, self._now_s())
 
 
-class _Item(NamedTuple):
-    """One write: its index, its place, the position that all of it must pass the guard with, its changes in order."""
+class Reapplied(NamedTuple):
+    """`after`: the last key that was looked at, None at the end; how many documents were looked at, and how many rows
+    were worked out anew."""
 
-    index: int
+    after: str | None
+    looked: int
+    rows: int
+
+
+class _Item(NamedTuple):
+    """One write: its number, its place, the position that all of it must pass the guard with, its changes in order."""
+
+    number: int
     place: Place
     base: bytes
     changes: Sequence[Change]
@@ -173,8 +187,10 @@ class _Round:
         except PoisonRow as poison:
             raise self._placed(poison, writes) from poison
         finally:
-            for left in (*coming, *(future for _, future in written)):
-                left.exception()  # the connection is ours again when nothing runs beside any more
+            for taken in coming:
+                taken.exception()
+            for _, put in written:
+                put.exception()  # the connection is ours again when nothing runs beside any more
         return decisions
 
     def stale(self, writes: Sequence[Write]) -> set[int]:
@@ -203,6 +219,25 @@ class _Round:
         gone = self._withdraw(position.pack(), kept)
         return SweepReport(len(gone), tuple(gone[:5]))
 
+    def reapply(self, after: str) -> Reapplied:
+        keys = list(self._store.portion(self._way.mapping, after, _PORTION))
+        if not keys:
+            return Reapplied(None, 0, 0)
+        rules, portion = self._way.merged.resolver.rules.fingerprint, _Portion(lenders=set(keys))
+        self._take(portion)
+        for key, shared in portion.rows.items():
+            target_key = self._key_in(shared.document)
+            if shared.document.rules != rules and target_key is not None:
+                portion.keys[key], shared.changed = target_key, True
+        refused = self._put(self._work_out(portion))
+        for key, decision in refused.items():
+            raise Terminal(
+                f"a row cannot be worked out by the new rules: {decision.reason} {decision.detail}".strip(),
+                where=f"{self._way.mapping} {key}",
+                hint="mend the rules, or this row's values at a source",
+            )
+        return Reapplied(keys[-1], len(keys), len(portion.keys))
+
     # What is asked for
 
     def _place(self, key: Key) -> Place:
@@ -228,7 +263,7 @@ class _Round:
             if not found or (len(found[-1].items) >= _PORTION and item.place[0] not in found[-1].keys):
                 found.append(_Portion())
             found[-1].items.append(item)
-            found[-1].keys[item.place[0]] = writes.keys[item.index][:width]
+            found[-1].keys[item.place[0]] = writes.keys[item.number][:width]
         return found
 
     def _plain(self, writes: Writes) -> Iterator[_Item]:
@@ -269,7 +304,7 @@ class _Round:
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         deletes = [item for item in portion.items if item.changes[-1].values is None]
         upserts = [item for item in portion.items if item.changes[-1].values is not None] if deletes else portion.items
-        decided = ((item.index, self._one(portion, item)) for item in (*deletes, *upserts))
+        decided = ((item.number, self._one(portion, item)) for item in (*deletes, *upserts))
         return {index: decision for index, decision in decided if decision is not _APPLIED}
 
     def _one(self, portion: _Portion, item: _Item) -> Decision:
@@ -359,7 +394,7 @@ class _Round:
         pick = picker([own.index(name) for name in shape])
         for item in portion.items:
             said, row = item.changes[-1].values, rows.get(item.place[0])
-            if said is None or row is None or item.index in decisions:
+            if said is None or row is None or item.number in decisions:
                 continue
             stands = pick(row)
             if said == stands:
@@ -372,7 +407,7 @@ class _Round:
                 ]
             )
             if columns:
-                decisions[item.index] = self._differing(columns, portion, item, row)
+                decisions[item.number] = self._differing(columns, portion, item, row)
 
     def _differing(self, differing: tuple[str, ...], portion: _Portion, item: _Item, row: Image) -> Decision:
         decision = self._told.get(differing)
@@ -417,9 +452,9 @@ class _Round:
     def _note(self, portion: _Portion, failed: Mapping[str, Decision], decisions: dict[int, Decision]) -> None:
         if failed:
             for item in portion.items:
-                known = decisions.get(item.index, _APPLIED)
+                known = decisions.get(item.number, _APPLIED)
                 if item.place[0] in failed and known.outcome is Outcome.APPLIED:
-                    decisions[item.index] = failed[item.place[0]]
+                    decisions[item.number] = failed[item.place[0]]
 
     def _older(self, key: str) -> Terminal:
         return Terminal(

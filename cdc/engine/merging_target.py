@@ -34,10 +34,11 @@ class MergingTarget:
         self.epochs = inner.epochs
         self.begin_epoch = inner.begin_epoch
         self.report = inner.report
-        self.parked_records = inner.parked_records
+        self.standing = inner.standing
         self.parked = inner.parked
         self.queue = inner.queue
         self.retries = inner.retries
+        self.park_requests = inner.park_requests
         self._tables = MergedTables(inner, rules)
         self._mappings = sorted(rules)
         self._now_s = now_s

@@ -296,6 +296,8 @@ class _Compiler:
             soft_delete=soft,
             partials=self._partials(key),
             rules=rules,
+            on_truncate=self.mapping.on_truncate,
+            supersede=self.mapping.supersede,
             contributes=contributes,
         )
 

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
-from cdc.model import Contributes, DeletePolicy
+from cdc.model import Contributes, DeletePolicy, TruncatePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
@@ -55,6 +55,37 @@ Constant: TypeAlias = Annotated[
 ]
 
 
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: Any) -> float:
+    """Seconds, from a number of them or a number with a unit."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("duration", "a time is written 90s, 30m, 2h or 7d, or as a number of seconds")
+    return float(int(match[1]) * _UNIT_S[match[2]])
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": rf"^{_DURATION.pattern}$"}]}
+    ),
+]
+
+
+Share: TypeAlias = Annotated[
+    Decimal,
+    Field(gt=0, le=1, strict=False),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=False
@@ -81,10 +112,21 @@ class Snapshot(_Part):
 
 
 class Parked(_Part):
-    """Limits for records that could not be applied and were set aside."""
+    """Records that could not be applied and were set aside: how much of that is too much, and what ends it."""
 
+    supersede: Literal["never", "full_image"] = "never"
+    """What waits for a person: whether a later change of its key that tells the whole row takes its place
+    (`full_image`), or everything waits behind it (`never`). A change that tells only some columns always waits."""
     max: int = Field(default=1000, ge=0)
     """The pipeline stops when more than this many records are parked."""
+    max_age: Duration | None = None
+    """The pipeline stops when a record has been parked for longer: '30m', '2h', '7d', or seconds."""
+    max_share: Share | None = None
+    """The pipeline stops when a greater share of the newest records was parked: 0.01 is one of a hundred."""
+    share_minutes: int = Field(default=10, ge=1, le=1440)
+    """Which records `max_share` counts: those that a worker has read in so many minutes."""
+    share_least: int = Field(default=20, ge=1)
+    """Fewer parked records than this are no share yet: one of three does not stop a pipeline."""
 
 
 class Tombstones(_Part):
@@ -209,9 +251,12 @@ class TableMapping(_Part):
     """`delete` the target row, mark it (`soft`), or `ignore` deletes."""
     soft_delete_column: Name = "is_deleted"
     """The boolean column that `on_delete: soft` sets."""
-    on_truncate: Literal["apply", "ignore"] = "apply"
-    """What a TRUNCATE of the source table does to the target's rows."""
+    on_truncate: TruncatePolicy = Field(default=TruncatePolicy.APPLY, strict=False)
+    """What a TRUNCATE of the source table does: `apply` removes the target's rows from before it (under `on_delete:
+    soft` it marks them), `ignore` counts it as skipped, `refuse` stops the pipeline there, `park` sets it aside for a
+    person while the table's rows go on: a retry of it removes what is then still from before it."""
 
+    _supersede: bool = PrivateAttr(default=False)
     _pipeline: str = PrivateAttr(default="")
     _default_source: str | None = PrivateAttr(default=None)
     _document: Document | None = PrivateAttr(default=None)
@@ -256,6 +301,11 @@ class TableMapping(_Part):
     def source_name(self) -> str:
         """The source (topic prefix) that this table's events come from; load.py made sure that there is one."""
         return self.source or self._default_source or ""
+
+    @property
+    def supersede(self) -> bool:
+        """The pipeline's rule for parked keys (`parked.supersede`)."""
+        return self._supersede
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """The place of something of this mapping in its file, such as `span('columns', 'email', 'sql')`."""
@@ -388,6 +438,7 @@ class Pipeline(_Part):
         for index, table in enumerate(self.tables):
             table._pipeline = self.pipeline
             table._default_source = self.source
+            table._supersede = self.parked.supersede == "full_image"
             table._document = document
             table._path = ("tables", index)
             table._rules_name = str(table.to) if str(table.to) in self.rules else EVERYTHING

@@ -30,6 +30,7 @@ from cdc.model import (
     Rules,
     TableSchema,
     TargetTable,
+    TruncatePolicy,
     Value,
 )
 
@@ -234,6 +235,10 @@ class Plan:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
         return self._keys.of_source_key(values)
 
+    def key_of_image(self, image: Image) -> Image:
+        """The target key of a whole source row. Raises `Poison` when it does not hold what the key needs."""
+        return self._keys.of_image(image)
+
     def _value_maker(self) -> Callable[[list[Image]], Iterable[Image | Poison]]:
         makers = self._makers
         sources = [maker.source for maker in makers]
@@ -277,7 +282,7 @@ class Plan:
 
     def _without_after(self, event: ChangeEvent) -> Mapped | Poison:
         if event.op is Op.TRUNCATE:
-            return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
+            return _truncated(self.mapping, event)
         # An ignored delete that is half of a key change still lends its row's values to the other half.
         if self.target.on_delete is DeletePolicy.IGNORE and (event.moved_to is None or not self.target.partials):
             return IGNORED_DELETE
@@ -347,6 +352,8 @@ class KeylessPlan:
             key=(),
             on_delete=mapping.on_delete,
             soft_delete=mapping.soft_delete_column if mapping.on_delete is DeletePolicy.SOFT else None,
+            on_truncate=mapping.on_truncate,
+            supersede=mapping.supersede,
             contributes=mapping.contributes(0),
         )
 
@@ -359,10 +366,13 @@ class KeylessPlan:
     def key_of_source(self, values: Image) -> Image:
         raise Poison("the record has no key", reason="missing_key")
 
+    def key_of_image(self, image: Image) -> Image:
+        raise Poison("the record has no key", reason="missing_key")
+
     def _one(self, event: ChangeEvent) -> Mapped | Poison:
         if event.op is not Op.TRUNCATE:
             return Poison("the record has no key", reason="missing_key", where=event.record.where, hint=_NEEDS_KEY)
-        return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
+        return _truncated(self.mapping, event)
 
 
 def expects(rules: Rules, *, deletes: bool) -> bool:
@@ -380,6 +390,12 @@ def _row(
     moved_to: Image | None = None,
 ) -> MappedRow:
     return MappedRow(op, key, values, event.position, event.record, event.snapshot, moved_from, moved_to, event.time_us)
+
+
+def _truncated(mapping: TableMapping, event: ChangeEvent) -> MappedRow | Decision:
+    """A truncate that counts, whatever is done about it when its turn comes (`TargetTable.on_truncate`)."""
+    ignored = mapping.on_truncate is TruncatePolicy.IGNORE
+    return IGNORED_TRUNCATE if ignored else _row(event, RowOp.TRUNCATE, (), None)
 
 
 def _placed(error: CdcError, event: ChangeEvent) -> Poison:

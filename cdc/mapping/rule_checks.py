@@ -37,9 +37,9 @@ def rule_findings(pipeline: Pipeline) -> Iterator[Diagnostic]:
         yield from _of_actions(pipeline, rules, at)
         yield from _of_sources(pipeline, tables, rules, at) if rules.sources else _without_sources(pipeline, rules, at)
         yield from _of_groups(pipeline, rules, at)
-        for table in tables if name != EVERYTHING else ():
-            if table.columns.everything is None:
-                yield from _unknown(pipeline, rules, at, list(table.columns.named), table.key or ())
+        if tables and name != EVERYTHING and all(table.columns.everything is None for table in tables):
+            known = list(dict.fromkeys(column for table in tables for column in table.columns.named))
+            yield from _unknown(pipeline, rules, at, known, tables[0].key or ())
 
 
 def _found(

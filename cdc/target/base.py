@@ -30,6 +30,11 @@ from cdc.decisions import Conflicts
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
+ON_REQUEST, TRUNCATE = "on_request", "truncate"
+ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
+"""Why records are parked that could have been applied: a person asked for it, the table's policy for truncates says so.
+Only a retry that was asked for the record itself applies them."""
+
 
 def hold_of(key: tuple[Value, ...]) -> str:
     """The canonical text of a target key, under which parked records and lent values of it are found."""
@@ -112,7 +117,8 @@ class Parked(msgspec.Struct, frozen=True):
     """A record set aside for one mapping.
 
     `hold` is the canonical text of its target key ('' when no key could be read: nothing waits behind it). `reason` is
-    'held' for those that wait behind another one. `error` says what, without row values.
+    'held' for those that wait behind another one. `error` says what, without row values. `asked`: somebody asked for
+    the retry of this very record.
     """
 
     mapping: str
@@ -122,6 +128,21 @@ class Parked(msgspec.Struct, frozen=True):
     reason: str
     error: str = ""
     id: int | None = None  # set by the store
+    asked: bool = False
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition, offset."""
+        return self.record.topic, self.record.partition, self.record.offset
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is parked, as limits see it. `oldest_s`: for how long the oldest one that does not just wait behind another
+    has been parked; None: there is none. `asked`: somebody asked for a retry whose outcome is not known yet."""
+
+    records: int
+    oldest_s: float | None
+    asked: bool
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -201,7 +222,8 @@ class Transaction(Protocol):
         """Remove rows positioned before `position` as deletes of that position, but not the keys in `keep`."""
 
     def park(self, records: Sequence[Parked]) -> None:
-        """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing)."""
+        """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing). What
+        is parked on request is not asked for any more."""
 
     def unpark(self, ids: Sequence[int]) -> None:
         """Forget parked records that have been applied, superseded or discarded."""
@@ -275,8 +297,8 @@ class Target(Protocol):
     def report(self, report: WorkerReport) -> None:
         """Store a worker's report, replacing its last one."""
 
-    def parked_records(self) -> int:
-        """How many records of this owner are parked."""
+    def standing(self) -> Standing:
+        """What of this owner is parked."""
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         """Held keys of partitions: (mapping, hold) → reason of the first parked record."""
@@ -286,6 +308,10 @@ class Target(Protocol):
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         """(mapping, hold) of keys whose retry somebody asked for; its transaction settles that (`retried`)."""
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        """Offsets of records that somebody asked to set aside when they come, and who and why in words; of those of
+        the partitions that have any."""
 
     def purge(self, keep_s: float) -> int:
         """Forget what no replay can need any more: memories of deleted rows and lent values of the prepared tables that

@@ -32,6 +32,7 @@ from cdc.model import (
 )
 from cdc.target.base import (
     MIXED_REASON,
+    ON_REQUEST,
     Advance,
     Capabilities,
     Epoch,
@@ -39,6 +40,7 @@ from cdc.target.base import (
     Parked,
     PoisonRow,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Watermark,
@@ -93,6 +95,7 @@ class Storage:
     parked: dict[int, Parked] = field(default_factory=dict)
     parked_by: dict[int, Owner] = field(default_factory=dict)
     retry_requests: set[tuple[str, str]] = field(default_factory=set)
+    park_requests: set[tuple[Owner, TopicPartition, int]] = field(default_factory=set)
     tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
     epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
@@ -174,8 +177,9 @@ class MemoryTarget:
     def report(self, report: WorkerReport) -> None:
         self.storage.reports[report.worker] = report
 
-    def parked_records(self) -> int:
-        return len(self._parked_in_order())
+    def standing(self) -> Standing:
+        """It has no clock: nothing in it gets old."""
+        return Standing(len(self._parked_in_order()), None, bool(self.storage.retry_requests))
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}
@@ -185,10 +189,26 @@ class MemoryTarget:
         return held
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
-        return [record for record in self._parked_in_order() if record.mapping == mapping and record.hold in holds]
+        return [
+            msgspec.structs.replace(record, asked=(mapping, record.hold) in self.storage.retry_requests)
+            for record in self._parked_in_order()
+            if record.mapping == mapping and record.hold in holds
+        ]
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
-        return sorted(self.storage.retry_requests & set(self.parked(partitions)))
+        there = {
+            (each.mapping, each.hold)
+            for each in self._parked_in_order()
+            if TopicPartition(each.record.topic, each.record.partition) in partitions
+        }
+        return sorted(self.storage.retry_requests & there)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        found: dict[TopicPartition, dict[int, str]] = {}
+        for owner, partition, offset in self.storage.park_requests:
+            if owner == self.owner and partition in partitions:
+                found.setdefault(partition, {})[offset] = "asked for"
+        return found
 
     def purge(self, keep_s: float) -> int:
         """Lives shorter than anything is kept."""
@@ -298,6 +318,8 @@ class MemoryTransaction:
 
     def park(self, records: Sequence[Parked]) -> None:
         owner, by = self.target.owner, self.storage.parked_by
+        for topic, partition, offset in {record.place for record in records if record.reason == ON_REQUEST}:
+            self.storage.park_requests.discard((owner, TopicPartition(topic, partition), offset))
         known = {
             (parked.mapping, parked.record.where) for id_, parked in self.storage.parked.items() if by[id_] == owner
         }

@@ -97,6 +97,20 @@ class ConflictFilter(msgspec.Struct, frozen=True):
     limit: int = 100
 
 
+class ParkRequest(msgspec.Struct, frozen=True):
+    """A record that somebody asked to set aside when it comes: who, and why."""
+
+    partition: TopicPartition
+    offset: int
+    who: str
+    reason: str
+    requested_at: datetime
+
+    @property
+    def where(self) -> str:
+        return f"{self.partition.topic}:{self.partition.partition}:{self.offset}"
+
+
 class Move(msgspec.Struct, frozen=True):
     """Where a partition shall go on: at `next` (None: at the topic's beginning) of the topic with `topic_id`.
 
@@ -155,6 +169,9 @@ class Operator(Protocol):
     def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
         """How many there were, also of those that were not kept."""
 
+    def park_requests(self) -> list[ParkRequest]:
+        """Records that somebody asked to set aside and that have not come yet, by place."""
+
     # -- moving; each needs the state tables to be there
 
     def rewind(self, choose: Choose) -> None:
@@ -166,8 +183,19 @@ class Operator(Protocol):
     def discard(self, ids: Sequence[int]) -> list[ParkedEntry]:
         """Remove parked records and count them as skipped ('discarded') instead; returns those that were there.
 
-        The fences of their partitions rise; what waited behind them is asked to be retried.
+        The fences of their partitions rise; what waited behind them is asked to be retried, but for what was set aside
+        on purpose.
         """
+
+    def request_park(self, partition: TopicPartition, offset: int, who: str, reason: str) -> int | None:
+        """Ask for a record to be set aside when it comes; asked again, the newer words count. The partition's fence
+        rises, so that a worker that has read the record already reads it again.
+
+        None: done. Else the partition's watermark: the record has been applied, and nothing was changed.
+        """
+
+    def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
+        """Take a request back; the fence rises. False: there is none (any more)."""
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """Remember an epoch; a number that is there already keeps its identity."""

@@ -38,6 +38,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Watermark,
@@ -56,7 +57,7 @@ from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import compose
-from cdc.target.postgres_tables import exists, is_empty, prepare_table
+from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
 
@@ -154,7 +155,8 @@ class PostgresTarget:
             statements, ruled = compose(table, table_id, stage, found.domains), None
             if table.rules is not None:
                 check_ordered(table, found)
-                ruled = compose_ruled(table, table_id, stage, found.domains)
+                unique = unique_indexes(self.connection, table)
+                ruled = compose_ruled(table, table_id, stage, found.domains, unique)
             # Here and not at the first write: a transaction that rolls back would take them along.
             self.connection.execute(statements.create_stage if ruled is None else ruled.create_stage)
             if table.partials:
@@ -270,9 +272,9 @@ class PostgresTarget:
                 ),
             )
 
-    def parked_records(self) -> int:
+    def standing(self) -> Standing:
         with translated():
-            return self.parked_store.number()
+            return self.parked_store.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         with translated():
@@ -285,6 +287,10 @@ class PostgresTarget:
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         with translated():
             return self.parked_store.retries(partitions)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        with translated():
+            return self.parked_store.requests(partitions)
 
     def purge(self, keep_s: float) -> int:
         with translated():

@@ -82,7 +82,15 @@ def entries(connection: psycopg.Connection[Any], owner: Owner, wanted: ConflictF
     rows = connection.execute(
         f"SELECT {_ENTRY}, record_offset FROM cdc.conflict WHERE {_MINE}{_FOUND}{_OF_KEY}"
         " AND (%s::timestamptz IS NULL OR at >= %s) AND (%s::bigint IS NULL OR id = %s) ORDER BY id DESC LIMIT %s",
-        (owner.pipeline, owner.target, *_found(wanted), *[wanted.hold] * 3, *[wanted.since] * 2, *[wanted.id] * 2, wanted.limit),
+        (
+            owner.pipeline,
+            owner.target,
+            *_found(wanted),
+            *[wanted.hold] * 3,
+            *[wanted.since] * 2,
+            *[wanted.id] * 2,
+            wanted.limit,
+        ),
     ).fetchall()
     return [_entry(row) for row in rows]
 

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
 from cdc.target import postgres_conflicts
-from cdc.target.base import Epoch, Owner, Tally, WorkerReport
+from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import (
     DISCARDED,
     Choose,
@@ -22,6 +22,7 @@ from cdc.target.operator import (
     Move,
     OpenSnapshot,
     ParkedEntry,
+    ParkRequest,
     PartitionState,
     WorkerState,
 )
@@ -126,6 +127,16 @@ class PostgresOperator:
         topic, partition, offset, key, value, headers, timestamp_ms = rows[0]
         return RawRecord(topic, partition, offset, key, value, read_headers(headers), timestamp_ms)
 
+    def park_requests(self) -> list[ParkRequest]:
+        if self._version < 5:
+            return []
+        rows = self._rows(
+            f"SELECT topic, partition, record_offset, who, reason, requested_at FROM cdc.park_request WHERE {_MINE}"
+            " ORDER BY 1, 2, 3",
+            self._owner,
+        )
+        return [ParkRequest(TopicPartition(topic, partition), *rest) for topic, partition, *rest in rows]
+
     # -- moving
 
     def rewind(self, choose: Choose) -> None:
@@ -175,8 +186,14 @@ class PostgresOperator:
             self._recount(gone)
             self.connection.execute(
                 f"UPDATE cdc.parked SET retry_requested_at = now() WHERE {_MINE}"
+                " AND hold <> '' AND reason <> ALL(%s)"
                 " AND (mapping, hold) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
-                (*self._owner, [entry.mapping for entry in gone], [entry.hold for entry in gone]),
+                (
+                    *self._owner,
+                    list(ON_PURPOSE),
+                    [entry.mapping for entry in gone],
+                    [entry.hold for entry in gone],
+                ),
             )
             # A worker keeps the held keys in memory and counts on the records it read: it must read them again.
             self.connection.execute(
@@ -210,6 +227,43 @@ class PostgresOperator:
                 [number for *_, number in changes],
             ),
         )
+
+    def request_park(self, partition: TopicPartition, offset: int, who: str, reason: str) -> int | None:
+        """The request, then the watermark: the order in which a worker that sets the record aside locks them."""
+        self._complete()
+        passed: int | None = None
+        with translated(), self.connection.transaction():
+            self.connection.execute(
+                "INSERT INTO cdc.park_request (pipeline, target, topic, partition, record_offset, who, reason)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+                " ON CONFLICT (pipeline, target, topic, partition, record_offset)"
+                " DO UPDATE SET who = excluded.who, reason = excluded.reason",
+                (*self._owner, *partition, offset, who, reason),
+            )
+            row = self._refence(partition)
+            if row is not None and row[0] is not None and row[0] > offset:
+                passed = row[0]
+                raise psycopg.Rollback
+        return passed
+
+    def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
+        self._complete()
+        with translated(), self.connection.transaction():
+            gone = self.connection.execute(
+                f"DELETE FROM cdc.park_request WHERE {_MINE} AND topic = %s AND partition = %s AND record_offset = %s",
+                (*self._owner, *partition, offset),
+            )
+            if gone.rowcount:
+                self._refence(partition)
+        return gone.rowcount > 0
+
+    def _refence(self, partition: TopicPartition) -> tuple[Any, ...] | None:
+        """Make the partition's owner read everything again; its watermark, None when nobody ever took it."""
+        return self.connection.execute(
+            f"UPDATE cdc.watermark SET fence = fence + 1 WHERE {_MINE} AND topic = %s AND partition = %s"
+            " RETURNING next",
+            (*self._owner, *partition),
+        ).fetchone()
 
     def begin_epoch(self, epoch: Epoch) -> None:
         self._complete()

@@ -3,6 +3,9 @@
 What meets no conflict is written first, by one statement that compares as it writes; when that was all, the round is
 over. Only of what is left the facts are read, and decided here by `cdc.rules.judge`; each kind of step is then one
 statement for all rows. A row that somebody changes in between is not written: the batch is played again.
+
+Beside the same table without rules, 14 columns of which 6 have one, batches of 5,000, a busy machine, best of three
+(tests/bench/postgres.py): onto existing rows 0.84, with a conflict in every hundredth 0.87, new rows 0.84.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from cdc.model import (
     Write,
 )
 from cdc.rules import APPLIED, Facts, Step, effective, judge
+from cdc.target.base import PoisonRow
 from cdc.target.lines import Line
 from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_round import MIXED, NOT_KEPT, PreparedTable, Round, missing
@@ -169,6 +173,7 @@ class RuledRound(Round):
         if self.numbers[BORROWING]:
             execute(statements.settle_redelivered)
             execute(statements.borrow)
+        self._check_unique()
         left = len(self.writes) - self.numbers[DELETE] - execute(self.ruled.merge).rowcount
         if left:
             steps = self._decide(execute(self.ruled.upsert_facts).fetchall())
@@ -183,6 +188,16 @@ class RuledRound(Round):
             execute(statements.unbury)
         if self.moves:
             execute(statements.forget_lent)
+
+    def _check_unique(self) -> None:
+        """A row alone that several unique indexes are against: the server names only the first of them."""
+        wanted = any(type_ is ConflictType.MULTIPLE_UNIQUE_CONFLICTS for type_, _ in self.rules.on)
+        if self.ruled.unique_conflicts is None or len(self.writes) > 1 or not wanted:
+            return
+        (against,) = self.connection.execute(self.ruled.unique_conflicts).fetchall()[0]
+        if against > 1:
+            what = "several unique indexes are against the row"
+            raise PoisonRow(what, reason=ConflictType.MULTIPLE_UNIQUE_CONFLICTS, index=0)
 
     # -- decisions
 

@@ -9,7 +9,7 @@ the others the facts are read, and what was decided on them is written only onto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -59,11 +59,15 @@ class RuledStatements:
     same_pairs: Piece
     seen_before: Piece
     seen_after: Piece
+    unique_conflicts: Piece | None
 
 
-def compose_ruled(table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str]) -> RuledStatements:
-    """The statements for a table that has rules; see `postgres_statements.compose`."""
-    return _Composer(table, table_id, stage, domains).ruled()
+def compose_ruled(
+    table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str], unique: Iterable[Sequence[str]]
+) -> RuledStatements:
+    """The statements for a table that has rules; see `postgres_statements.compose`. `unique`: the columns of each of
+    its unique indexes."""
+    return _Composer(table, table_id, stage, domains).ruled(unique)
 
 
 class _Composer(Composer):
@@ -74,7 +78,7 @@ class _Composer(Composer):
         self.unit_of: dict[int, Unit] = {index: unit for unit in self.rules.units for index in unit.columns}
         self.timed = self.rules.detect is Detect.COMMIT_TIME
 
-    def ruled(self) -> RuledStatements:
+    def ruled(self, unique: Iterable[Sequence[str]]) -> RuledStatements:
         extras = sql.SQL(", ").join([identifier("_kind"), *(identifier(name) for name, _ in self.typed_extras())])
         columns = self.columns()
         return RuledStatements(
@@ -128,7 +132,23 @@ class _Composer(Composer):
                     now=self.texts("t."),
                 )
             ),
+            unique_conflicts=self.unique_conflicts(unique),
         )
+
+    def unique_conflicts(self, unique: Iterable[Sequence[str]]) -> Piece | None:
+        """How many unique indexes keep other rows with values of the staged ones; None: there are not two of them."""
+        found = []
+        for columns in unique:
+            if set(columns) != set(self.table.key) and set(columns) <= set(self.names):
+                pairs = [self.column(each, "t.") + sql.SQL(" = ") + self.column(each, "s.") for each in columns]
+                found.append(
+                    self.text(
+                        "EXISTS (SELECT FROM {target} t, {stage} s"
+                        f" WHERE s._op = {FULL} AND {{same}} AND NOT ({{t_is_s}}))::int",
+                        same=sql.SQL(" AND ").join(pairs),
+                    )
+                )
+        return sql.SQL("SELECT ") + sql.SQL(" + ").join(found) if len(found) > 1 else None
 
     def texts(self, prefix: str) -> Piece:
         columns = [self.column(name, prefix) + sql.SQL("::text") for name in self.names]

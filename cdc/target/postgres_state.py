@@ -160,6 +160,16 @@ _VERSIONS: tuple[str, ...] = (
     COMMENT ON TABLE cdc.contribution IS 'What each source last said about a target row (see cdc explain)';
     """,
     """
+    CREATE TABLE cdc.park_request (
+        pipeline text NOT NULL, target text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+        record_offset bigint NOT NULL,
+        who text NOT NULL, reason text NOT NULL,
+        requested_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, topic, partition, record_offset)
+    );
+    COMMENT ON TABLE cdc.park_request IS 'Records to set aside on purpose when they come';
+    """,
+    """
     CREATE TABLE cdc.conflict (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         at timestamptz NOT NULL DEFAULT now(),

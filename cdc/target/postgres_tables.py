@@ -113,8 +113,8 @@ def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: Fo
     _check_key(connection, table)
 
 
-def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
-    """ON CONFLICT needs a unique index over exactly the key's columns."""
+def unique_indexes(connection: psycopg.Connection[Any], table: TargetTable) -> list[list[str]]:
+    """The columns, by name, of each unique index that holds for every row, and at once."""
     rows = connection.execute(
         "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_index i"
         " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -123,7 +123,12 @@ def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
         " AND i.indexprs IS NULL GROUP BY i.indexrelid",
         (table.namespace, table.name),
     ).fetchall()
-    if [sorted(table.key)] not in [list(row) for row in rows]:
+    return [columns for (columns,) in rows]
+
+
+def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    """ON CONFLICT needs a unique index over exactly the key's columns."""
+    if sorted(table.key) not in [sorted(columns) for columns in unique_indexes(connection, table)]:
         name = identifier(table.namespace, table.name)
         statement = sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(
             name, sql.SQL(", ").join(map(identifier, table.key))

@@ -226,6 +226,16 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         """
+        CREATE TABLE IF NOT EXISTS cdc_park_request (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
+            who LONGTEXT NOT NULL, reason LONGTEXT NOT NULL, requested_us BIGINT NOT NULL,
+            PRIMARY KEY (pipeline, target, topic, partition_number, record_offset)
+        ) {table_options}
+        """,
+    ),
+    (
+        """
         CREATE TABLE IF NOT EXISTS cdc_conflict (
             id {id_type},
             pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,

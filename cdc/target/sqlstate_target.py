@@ -19,6 +19,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Transaction,
@@ -137,8 +138,8 @@ class SqlTarget:
             (*self.mine, report.worker, msgspec.json.encode(report).decode()),
         )
 
-    def parked_records(self) -> int:
-        return self.parked_store.number()
+    def standing(self) -> Standing:
+        return self.parked_store.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         return self.parked_store.held(partitions)
@@ -148,6 +149,9 @@ class SqlTarget:
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         return self.parked_store.retries(partitions)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        return self.parked_store.requests(partitions)
 
     def purge(self, keep_s: float) -> int:
         database = self.database
