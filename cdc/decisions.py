@@ -108,11 +108,12 @@ def incoming(table: TargetTable, row: MappedRow) -> dict[str, Value] | None:
 
 
 def seen(before: Values | None, incoming: Values | None, resulting: Values | None) -> Seen:
-    """Only the columns in which the three differ, or that one of them has and no other."""
+    """Only the columns in which the three differ; all of them where one of the three is missing."""
     sides = [None if side is None else _texts(side) for side in (before, incoming, resulting)]
     there = [side for side in sides if side is not None]
     names = dict.fromkeys(name for side in there for name in side)
-    told = [name for name in names if len(there) == 1 or len({side[name] for side in there if name in side}) > 1]
+    whole = len(there) < len(sides)
+    told = [name for name in names if whole or len({side[name] for side in there if name in side}) > 1]
     return Seen(*(None if side is None else {name: side[name] for name in told if name in side} for side in sides))
 
 
