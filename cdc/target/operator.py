@@ -81,6 +81,17 @@ class ConflictEntry(msgspec.Struct, frozen=True):
     kept: KeptConflict
 
 
+class StoredPosition(msgspec.Struct, frozen=True):
+    """What a target's guard knows of one key. `columns`: the key's. `position`: the row's, None for one that somebody
+    else made; `buried`: of the newest delete; `floor`: of the newest truncate of the table."""
+
+    columns: tuple[str, ...]
+    there: bool = False
+    position: Position | None = None
+    buried: Position | None = None
+    floor: Position | None = None
+
+
 class ConflictCount(msgspec.Struct, frozen=True):
     counted: Counted
     number: int
@@ -162,6 +173,10 @@ class Operator(Protocol):
 
     def contributions(self, mapping: str, key: str) -> bytes:
         """What the sources said about one row, by the text of its key; b'' where nothing is kept."""
+
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        """What the guard knows of a row of a table; `key`: its values as a person writes them. Nothing but `columns`
+        for as many values as the key has not. None: there is no such table, or this target cannot be asked so."""
 
     def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
         """Those that were kept, the newest first."""

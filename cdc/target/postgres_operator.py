@@ -24,9 +24,11 @@ from cdc.target.operator import (
     ParkedEntry,
     ParkRequest,
     PartitionState,
+    StoredPosition,
     WorkerState,
 )
 from cdc.target.postgres_errors import translated
+from cdc.target.postgres_look import look
 from cdc.target.postgres_parked import read_headers
 from cdc.target.postgres_state import migrate
 
@@ -103,6 +105,10 @@ class PostgresOperator:
         query = f"SELECT document FROM cdc.contribution JOIN cdc.contribution_table ON id = table_id WHERE {_MINE}"
         rows = self._rows(f"{query} AND mapping = %s AND key = %s", (*self._owner, mapping, key))
         return bytes(rows[0][0]) if rows else b""
+
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        with translated():
+            return look(self.connection, namespace, name, key)
 
     def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
         with translated():

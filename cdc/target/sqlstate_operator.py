@@ -23,6 +23,7 @@ from cdc.target.operator import (
     ParkedEntry,
     ParkRequest,
     PartitionState,
+    StoredPosition,
     WorkerState,
 )
 from cdc.target.sqlstate import Database, Row, digest, marks, migrate, stored_version
@@ -104,6 +105,10 @@ class SqlOperator:
         query = "SELECT document FROM cdc_contribution JOIN cdc_contribution_table ON id = table_id WHERE"
         rows = self._rows(f"{query} {MINE} AND mapping = ? AND key_digest = ?", mapping, digest(key))
         return bytes(rows[0][0]) if rows else b""
+
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        """It cannot be asked so."""
+        return None
 
     def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
         return sqlstate_conflicts.entries(self._database, self._mine, wanted) if self._has_state() else []
