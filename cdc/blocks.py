@@ -180,6 +180,15 @@ class Writes(Sequence[Write]):
         before = self._before.get(number)
         return (*map(self._row, before), self._row(number)) if before else ()
 
+    def partition(self, index: int) -> TopicPartition:
+        """Where the record of a write's row stands."""
+        return self._block(index if self._order is None else self._order[index])[0].events.partition
+
+    def superseded_by(self, index: int) -> list[TopicPartition]:
+        """Where the records stand that a write's row took the place of."""
+        number = index if self._order is None else self._order[index]
+        return [self._block(before)[0].events.partition for before in self._before.get(number, ())]
+
     @property
     def superseded(self) -> Counter[TopicPartition]:
         """Rows that a later one of their key took the place of, by partition."""

@@ -400,12 +400,23 @@ class Outcome(StrEnum):
     PARKED = "parked"  # with a reason: set aside, or held behind a parked one of its key
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """The values between which a conflict was decided, as texts by column, where they differ: the row before, the
+    change, the row afterwards. None: there is no such row, or nobody looked."""
+
+    before: dict[str, str | None] | None = None
+    incoming: dict[str, str | None] | None = None
+    resulting: dict[str, str | None] | None = None
+
+
 class Conflict(msgspec.Struct, frozen=True):
-    """A conflict that was met, and the rule's word on it. `columns`: those that differ, where that is known."""
+    """A conflict that was met, and the rule's word on it. `columns`: those that differ, where that is known. `seen`: of
+    the first of its type in a round (`cdc.decisions.KEPT`), where the target told."""
 
     type: ConflictType
     action: Action
     columns: tuple[str, ...] = ()
+    seen: Seen | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):

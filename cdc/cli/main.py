@@ -10,7 +10,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import deliveries, demo, epoch, mapping, metrics, parked, source, stack
+from cdc.cli import conflicts, deliveries, demo, epoch, mapping, metrics, parked, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
 from cdc.cli.explain import explain
@@ -33,7 +33,7 @@ source.app.command(load_table, name="load")
 for command in (run, status, compare, explain, rewind, park, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")
-for group in (parked, deliveries, metrics, mapping, source, epoch, stack, demo):
+for group in (parked, conflicts, deliveries, metrics, mapping, source, epoch, stack, demo):
     app.command(group.app)
 
 

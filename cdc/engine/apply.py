@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from cdc.blocks import RowBlock, Writes, folded
+from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
@@ -20,6 +22,7 @@ from cdc.engine.ruled import dated_ahead, now_us, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.errors import Poison
 from cdc.model import (
+    Conflict,
     Decision,
     MappedRow,
     Outcome,
@@ -140,6 +143,8 @@ class Applier:
                 transaction.park(work.set_aside)
                 self.failpoint("parked")
             transaction.count(work.tallies())
+            if work.conflicts.counts:
+                transaction.note(work.conflicts)
             transaction.advance(batch.moves)
             self.failpoint("watermark_set")
             self.failpoint("pre_commit")
@@ -156,6 +161,7 @@ class Work:
         self.careful = careful
         self.done = Applied()
         self.set_aside: list[Parked] = []
+        self.conflicts = Conflicts()
 
     def table(self, batch: TableBatch) -> None:
         """Write one table's rows, cut at truncates (rare; the engine starts a batch with each) and before a record that
@@ -185,18 +191,26 @@ class Work:
         return bool(holds) and any(hold_of(key) in holds for key in writes.keys)
 
     def _plain(self, table: TargetTable, writes: Writes) -> None:
-        """One round of full images and deletes. Some of them may be stale; rows are made only of those."""
+        """One round of full images and deletes. Of those that met a conflict or are stale only the first few become
+        rows again; they are counted by where they stand in their blocks."""
         decisions = self.transaction.write(table, writes)
         if any(decision.outcome is Outcome.PARKED for decision in decisions.values()):
             self._settle(table, writes, decisions, {})
             return
         applied, superseded = writes.last, writes.superseded
         for index, decision in decisions.items():
-            *before, last = writes[index].rows
-            for row in (*before, last):
-                self.decided(table, row, decision)
-            superseded.subtract(TopicPartition(row.record.topic, row.record.partition) for row in before)
-            applied[TopicPartition(last.record.topic, last.record.partition)] -= 1
+            last = writes.partition(index)
+            places = [last]
+            if decision.outcome is not Outcome.APPLIED:  # nor are those applied that it took the place of
+                before = writes.superseded_by(index)
+                superseded.subtract(before)
+                places += before
+            applied[last] -= 1
+            conflict = met(decision)
+            for place in places:
+                self.done.tallies[table.mapping, place, decision.outcome, decision.reason] += 1
+                if conflict is not None:
+                    self.conflicts.add(table, place, conflict, partial(_kept, writes, index))
         for counted, outcome in ((applied, Outcome.APPLIED), (superseded, Outcome.SUPERSEDED)):
             for partition, number in counted.items():
                 if number:
@@ -262,10 +276,12 @@ class Work:
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
                 unfold.append(write)
             elif decision.outcome is Outcome.PARKED:
-                self.park(table, write.row, decision.reason, decision.detail)
+                self.park(table, write.row, decision.reason, decision.detail, decision.conflict)
             else:
-                for row in write.rows:
-                    self.decided(table, row, decision)
+                *before, last = write.rows
+                for row in before:
+                    self.decided(table, row, _SUPERSEDED if decision.outcome is Outcome.APPLIED else decision)
+                self.decided(table, last, decision)
         for again in unfolded(unfold):
             self.round(table, again)
         for row in committed_order(in_order):
@@ -344,7 +360,10 @@ class Work:
         else:
             self.decided(table, row, decision)
 
-    def park(self, table: TargetTable, row: MappedRow, reason: str, error: str) -> None:
+    def park(
+        self, table: TargetTable, row: MappedRow, reason: str, error: str, conflict: Conflict | None = None
+    ) -> None:
+        self.meet(table, row, Decision(Outcome.PARKED, reason, conflict=conflict))
         self.park_record(Parked(table.mapping, hold_of(row.key), row.record, row.position, reason, error))
 
     def park_record(self, parked: Parked) -> None:
@@ -377,16 +396,30 @@ class Work:
     def decided(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
         partition = TopicPartition(row.record.topic, row.record.partition)
         self.done.tallies[table.mapping, partition, decision.outcome, decision.reason] += 1
+        if decision.reason:
+            self.meet(table, row, decision)
         if row.moved_to is not None:
             waiting = (table.mapping, hold_of(row.moved_to))
             if waiting in self.held or waiting in self.done.parked:
                 self.done.may_heal.add(waiting)
+
+    def meet(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
+        """Note the conflict that a decision speaks of."""
+        conflict = met(decision)
+        if conflict is not None:
+            partition = TopicPartition(row.record.topic, row.record.partition)
+            self.conflicts.add(table, partition, conflict, lambda: (row, hold_of(row.key)))
 
     def tallies(self) -> list[Tally]:
         return [
             Tally(mapping, partition, outcome, reason, number)
             for (mapping, partition, outcome, reason), number in self.done.tallies.items()
         ]
+
+
+def _kept(writes: Writes, index: int) -> tuple[MappedRow, str]:
+    row = writes[index].row
+    return row, hold_of(row.key)
 
 
 def healing(held: Mapping[Held, str], mapping: str) -> set[Held]:

@@ -18,13 +18,29 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cdc.blocks import Writes
+import msgspec
+
+from cdc.blocks import Image, Writes, picker
 from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
 from cdc.conflict.resolve import UnknownShapeError
+from cdc.decisions import KEPT, seen
 from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.engine.merged_rows import MergedRow, MergedRows
 from cdc.errors import Terminal
-from cdc.model import Decision, MappedRow, Outcome, Position, TargetTable, Value, Write
+from cdc.model import (
+    UNAVAILABLE,
+    Action,
+    Conflict,
+    ConflictType,
+    Decision,
+    MappedRow,
+    Outcome,
+    Position,
+    TargetColumn,
+    TargetTable,
+    Value,
+    Write,
+)
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
 from cdc.target.contributions import ContributingTransaction, ContributionStore
 
@@ -66,6 +82,7 @@ class MergingTransaction:
         self.retried = inner.retried
         self.repark = inner.repark
         self.count = inner.count
+        self.note = inner.note
         self.repeated_snapshot = inner.repeated_snapshot
         self.advance = inner.advance
 
@@ -119,19 +136,22 @@ class _Item(NamedTuple):
 @dataclass
 class _Portion:
     """Writes whose documents are taken together. `keys`: target keys by their text; `lenders`: those of other rows
-    that values are borrowed from. `rows`: what was taken."""
+    that values are borrowed from. `taken`, `rows`: what was taken, as it was kept and as it is changed."""
 
     items: list[_Item] = field(default_factory=list)
     keys: dict[str, Key] = field(default_factory=dict)
     lenders: set[str] = field(default_factory=set)
+    taken: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, Shared] = field(default_factory=dict)
 
 
 @dataclass
 class _Outcome:
-    """What has to be written: rows of the target table by the text of their key, documents; and what cannot be."""
+    """What has to be written: rows of the target table by the text of their key, documents; and what cannot be.
+    `values`: of the rows that are there."""
 
     rows: MergedRows
+    values: dict[str, Image]
     documents: dict[str, Document]
     failed: dict[str, Decision]
 
@@ -146,6 +166,8 @@ class _Round:
         self._encode = encode
         self._now_s, self._now_us = int(now_s), int(now_s * 1_000_000)
         self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
+        self._told: dict[tuple[str, ...], Decision] = {}  # one object for all that say the same
+        self._seen = 0
 
     def write(self, writes: Sequence[Write], beside: Executor) -> dict[int, Decision]:
         decisions: dict[int, Decision] = {}
@@ -159,6 +181,7 @@ class _Round:
                 decisions |= self._apply(portion)
                 outcome = self._work_out(portion)
                 written.append((portion, beside.submit(self._put, outcome)))
+                self._compare(portion, outcome.values, decisions)
             for portion, failed in written:
                 self._note(portion, failed.result(), decisions)
         except PoisonRow as poison:
@@ -268,7 +291,7 @@ class _Round:
     # Documents
 
     def _take(self, portion: _Portion) -> None:
-        taken = self._store.take(self._way.mapping, {*portion.keys, *portion.lenders})
+        taken = portion.taken = self._store.take(self._way.mapping, {*portion.keys, *portion.lenders})
         floors = self._store.floors(self._way.mapping)  # none rises any more: truncates wait for us
         convert = self._way.merged.convert
         portion.rows = {
@@ -334,6 +357,7 @@ class _Round:
         rows: list[MergedRow] = []
         documents: dict[str, Document] = {}
         failed: dict[str, Decision] = {}
+        values: dict[str, Image] = {}
         for key, shared in portion.rows.items():
             if not shared.changed:
                 continue
@@ -351,12 +375,65 @@ class _Round:
                 failed[key] = Decision(Outcome.PARKED, "rule_failed", str(error))
                 continue
             if resolved is not None:
+                values[key] = resolved.values
                 rows.append(MergedRow(key, target_key, resolved.values, document.version))
             elif not new:
                 rows.append(MergedRow(key, target_key, None, document.version))
         merged = MergedRows(rows)
         merged.encoded = self._encode(self._way.merged.table, merged)
-        return _Outcome(merged, documents, failed)
+        return _Outcome(merged, values, documents, failed)
+
+    # Conflicts
+
+    def _compare(self, portion: _Portion, rows: Mapping[str, Image], decisions: dict[int, Decision]) -> None:
+        """Of the applied changes, those whose values do not all stand in their row: another source's do."""
+        if not rows:
+            return
+        shape = [column.name for column in self._way.merged.shape(self._way.shape).columns]
+        own = [column.name for column in self._way.merged.resolver.columns]
+        pick = picker([own.index(name) for name in shape])
+        for item in portion.items:
+            said, row = item.changes[-1].values, rows.get(item.place[0])
+            if said is None or row is None or item.number in decisions:
+                continue
+            stands = pick(row)
+            if said == stands:
+                continue
+            columns = tuple(
+                [
+                    name
+                    for name, mine, there in zip(shape, said, stands, strict=True)
+                    if mine != there and mine is not there and mine is not UNAVAILABLE
+                ]
+            )
+            if columns:
+                decisions[item.number] = self._differing(columns, portion, item, row)
+
+    def _differing(self, differing: tuple[str, ...], portion: _Portion, item: _Item, row: Image) -> Decision:
+        decision = self._told.get(differing)
+        if decision is None:
+            conflict = Conflict(ConflictType.UPDATE_ORIGIN_DIFFERS, Action.MERGE, differing)
+            reason = f"{conflict.type}:{conflict.action}"
+            decision = self._told[differing] = Decision(Outcome.APPLIED, reason, conflict=conflict)
+        self._seen += 1
+        if self._seen > KEPT or decision.conflict is None:
+            return decision
+        merged, said = self._way.merged, item.changes[-1].values
+        incoming = None if said is None else _by_column(merged.shape(self._way.shape).columns, said)
+        columns = merged.resolver.columns
+        before = self._before(portion.taken[item.place[0]])
+        was = None if before is None else _by_column(columns, before)
+        told = seen(was, incoming, _by_column(columns, row))
+        return msgspec.structs.replace(decision, conflict=msgspec.structs.replace(decision.conflict, seen=told))
+
+    def _before(self, document: bytes) -> Image | None:
+        """The row that a document made, by today's rules."""
+        resolver = self._way.merged.resolver
+        try:
+            resolved = resolver.resolve(resolver.words(decode(document))) if document else None
+        except (UnknownShapeError, ValueError, ArithmeticError):
+            return None
+        return None if resolved is None else resolved.values
 
     def _put(self, outcome: _Outcome) -> dict[str, Decision]:
         """Write rows and documents. Returns the keys of those that did not go in, with the reason."""
@@ -375,8 +452,9 @@ class _Round:
     def _note(self, portion: _Portion, failed: Mapping[str, Decision], decisions: dict[int, Decision]) -> None:
         if failed:
             for item in portion.items:
-                if item.place[0] in failed:
-                    decisions.setdefault(item.number, failed[item.place[0]])
+                known = decisions.get(item.number, _APPLIED)
+                if item.place[0] in failed and known.outcome is Outcome.APPLIED:
+                    decisions[item.number] = failed[item.place[0]]
 
     def _older(self, key: str) -> Terminal:
         return Terminal(
@@ -391,6 +469,10 @@ class _Round:
         there are several."""
         index = 0 if len(writes) == 1 else None
         return PoisonRow(poison.what, reason=poison.reason, index=index, hint=poison.hint)
+
+
+def _by_column(columns: Sequence[TargetColumn], values: Image) -> dict[str, Value]:
+    return {column.name: value for column, value in zip(columns, values, strict=True)}
 
 
 def keep(store: ContributionStore, mapping: str, documents: Mapping[str, Document]) -> None:

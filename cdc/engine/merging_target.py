@@ -69,6 +69,9 @@ class MergingTarget:
         with self.inner.begin(moves) as transaction:
             yield MergingTransaction(transaction, self._tables, self.inner.encode, self._beside, self._now_s)
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        return self.inner.purge_conflicts(keep_s)
+
     def purge(self, keep_s: float) -> int:
         gone = self.inner.purge(keep_s)
         before_s = int(self._now_s() - keep_s)

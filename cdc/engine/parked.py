@@ -90,6 +90,8 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
             transaction.repark([parked for parked in left if parked not in records])
             transaction.count(play.work.tallies())
+            if play.work.conflicts.counts:
+                transaction.note(play.work.conflicts)
             transaction.advance(moves)
         done = play.work.done
     for key in keys:
@@ -237,6 +239,8 @@ class _Play:
         assert decision is not None
         self.gone.append(item)
         self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), decision)
+        if item.row is not None and item.table is not None:
+            self.work.meet(item.table, item.row, decision)
         if item.row is not None and item.row.moved_to is not None:
             waiting = (item.parked.mapping, hold_of(item.row.moved_to))
             if waiting in self.held:

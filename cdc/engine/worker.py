@@ -336,10 +336,14 @@ class Worker:
         self._asked = set(self._control.retries(owned))
 
     def _purge(self) -> None:
-        """Forget what no replay can need any more: nothing that a topic still holds is older than its retention."""
+        """Forget what no replay can need any more: nothing that a topic still holds is older than its retention.
+        And conflicts that were kept long enough."""
+        more = self._writer.purge_conflicts(self.pipeline.decisions.keep_days * 86_400.0)
         keep = self.pipeline.tombstones.keep_days * 86_400.0
         retention = max(self._consumer.retention_s(self._plans.topics).values(), default=0.0)
-        if not math.isinf(retention) and self._writer.purge(max(keep, 2 * retention + 86_400)):
+        if not math.isinf(retention):
+            more += self._writer.purge(max(keep, 2 * retention + 86_400))
+        if more:
             self._due["purge"] = self.parts.clock() + PURGE_AGAIN_SECONDS
 
     def _check_fences(self) -> None:

@@ -136,6 +136,13 @@ class Tombstones(_Part):
     """At least so long, and at least twice the topics' retention; for ever when a topic keeps its records for ever."""
 
 
+class Decisions(_Part):
+    """How long conflicts are remembered: their counts, and the values of those that were kept."""
+
+    keep_days: int = Field(default=7, ge=1, le=3650)
+    """`cdc conflicts` shows no older ones."""
+
+
 class Star(_Part):
     """`'*'`: every column of the source table that the other entries do not take by name."""
 
@@ -371,6 +378,8 @@ class Pipeline(_Part):
     """Records that were set aside."""
     tombstones: Tombstones = Tombstones()
     """Memories of deleted rows."""
+    decisions: Decisions = Decisions()
+    """Conflicts that were met and decided."""
     rules: dict[Name, TableRules] = Field(default_factory=dict)
     """What happens in a conflict, by target table (schema.table, as in `to`); '*': all that are not named."""
     tables: tuple[TableMapping, ...] = Field(min_length=1, strict=False)

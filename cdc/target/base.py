@@ -26,6 +26,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
@@ -207,6 +208,7 @@ class Transaction(Protocol):
         Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
         was written for that key and the engine plays the chain again row by row. So it does for a chain that meets a
         conflict: each of its changes is decided alone (`cdc.rules.judge`).
+        A conflict says what was `Seen`, at least the first `cdc.decisions.KEPT` of its type in the round.
         Raises `Poison`; the transaction is then unusable outside a savepoint.
         """
 
@@ -234,6 +236,9 @@ class Transaction(Protocol):
 
     def count(self, tallies: Sequence[Tally]) -> None:
         """Add to the counts of invariant I2."""
+
+    def note(self, conflicts: Conflicts) -> None:
+        """Remember conflicts: add to their counts of this hour, keep those that are told with values."""
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         """Remember (or, with `swept`, settle) a repeated snapshot of a table."""
@@ -313,6 +318,9 @@ class Target(Protocol):
         are older than `keep_s` and than the oldest parked record, and the last words of workers gone for as long.
 
         In portions: returns how many went; not 0: there may be more."""
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        """Forget conflicts older than that; returns as `purge` does."""
 
 
 MIXED_REASON = "mixed"

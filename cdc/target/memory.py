@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts, Counted, KeptConflict
 from cdc.errors import Fenced
 from cdc.model import (
     UNAVAILABLE,
@@ -100,6 +101,8 @@ class Storage:
     epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
     reports: dict[str, WorkerReport] = field(default_factory=dict)
     contributions: dict[str, Contributions] = field(default_factory=dict)
+    conflict_counts: Counter[Counted] = field(default_factory=Counter)
+    conflicts: list[KeptConflict] = field(default_factory=list)
     last_id: int = 0
 
 
@@ -209,6 +212,10 @@ class MemoryTarget:
 
     def purge(self, keep_s: float) -> int:
         """Lives shorter than anything is kept."""
+        return 0
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        """The same."""
         return 0
 
     def fault(self, step: str) -> None:
@@ -334,6 +341,10 @@ class MemoryTransaction:
     def count(self, tallies: Sequence[Tally]) -> None:
         for tally in tallies:
             self.storage.tallies[tally.mapping, tally.partition, tally.outcome, tally.reason] += tally.number
+
+    def note(self, conflicts: Conflicts) -> None:
+        self.storage.conflict_counts.update(conflicts.counts)
+        self.storage.conflicts += conflicts.kept
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         self.storage.repeated[found.mapping, found.position] = found

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from cdc.decisions import named, seen
 from cdc.model import (
     UNAVAILABLE,
     Action,
@@ -44,7 +47,8 @@ def write_ruled(target: MemoryTarget, table: TargetTable, stored: Table, write: 
     if step is Step.MIXED:
         return Decision(Outcome.PARKED, MIXED_REASON)
     if step is Step.NOTHING:
-        return decision
+        return _telling(table, row, decision, _values(current), stored)
+    before = _values(current)
     if row.op is RowOp.DELETE:
         _delete(table, stored, row, step)
     elif step is Step.KEEP:
@@ -58,7 +62,26 @@ def write_ruled(target: MemoryTarget, table: TargetTable, stored: Table, write: 
         if not target.accepts(table, new):
             raise PoisonRow("the table refuses the row", reason="refused", index=index)
         _put(stored, row, new, current)
-    return decision
+    return _telling(table, row, decision, before, stored)
+
+
+def _values(row: StoredRow | None) -> tuple[Value, ...] | None:
+    return None if row is None else row.values
+
+
+def _telling(
+    table: TargetTable, row: MappedRow, decision: Decision, before: tuple[Value, ...] | None, stored: Table
+) -> Decision:
+    """The decision, with what was seen where it speaks of a conflict."""
+    if decision.conflict is None:
+        return decision
+    now = stored.rows.get(row.key)
+    told = seen(
+        None if before is None else named(table, before),
+        None if row.values is None else named(table, effective(table, row)),
+        None if now is None else named(table, now.values),
+    )
+    return msgspec.structs.replace(decision, conflict=msgspec.structs.replace(decision.conflict, seen=told))
 
 
 def _put(stored: Table, row: MappedRow, values: tuple[Value, ...], current: StoredRow | None) -> None:

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import (
     Decision,
@@ -29,6 +30,7 @@ from cdc.model import (
     Value,
     Write,
 )
+from cdc.target import postgres_conflicts
 from cdc.target.base import (
     Advance,
     Capabilities,
@@ -294,6 +296,10 @@ class PostgresTarget:
         with translated():
             return purge(self.connection, self.owner, [prepared.id for prepared in self._tables.values()], keep_s)
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        with translated():
+            return postgres_conflicts.purge(self.connection, self.owner, keep_s)
+
     def ledger(self) -> PostgresLedger:
         """For a target without transactions whose state is kept here; on the open connection."""
         return PostgresLedger(self.connection, self.owner)
@@ -398,6 +404,10 @@ class PostgresTransaction:
                     [tally.number for tally in tallies],
                 ),
             )
+
+    def note(self, conflicts: Conflicts) -> None:
+        with translated():
+            postgres_conflicts.note(self.connection, self.target.owner, conflicts)
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         owner = self.target.owner

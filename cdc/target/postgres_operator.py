@@ -11,18 +11,24 @@ from psycopg.types.json import Jsonb
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
+from cdc.target import postgres_conflicts
 from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import (
     DISCARDED,
     Choose,
+    ConflictCount,
+    ConflictEntry,
+    ConflictFilter,
     Move,
     OpenSnapshot,
     ParkedEntry,
     ParkRequest,
     PartitionState,
+    StoredPosition,
     WorkerState,
 )
 from cdc.target.postgres_errors import translated
+from cdc.target.postgres_look import look
 from cdc.target.postgres_parked import read_headers
 from cdc.target.postgres_state import migrate
 
@@ -99,6 +105,18 @@ class PostgresOperator:
         query = f"SELECT document FROM cdc.contribution JOIN cdc.contribution_table ON id = table_id WHERE {_MINE}"
         rows = self._rows(f"{query} AND mapping = %s AND key = %s", (*self._owner, mapping, key))
         return bytes(rows[0][0]) if rows else b""
+
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        with translated():
+            return look(self.connection, namespace, name, key)
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        with translated():
+            return postgres_conflicts.entries(self.connection, self.owner, wanted)
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        with translated():
+            return postgres_conflicts.counts(self.connection, self.owner, wanted)
 
     def parked(self) -> list[ParkedEntry]:
         query = f"SELECT {_ENTRY} FROM cdc.parked WHERE {_MINE} ORDER BY id"

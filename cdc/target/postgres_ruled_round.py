@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
+from msgspec.structs import replace
 
+from cdc.decisions import KEPT, named, seen
 from cdc.errors import Poison, Transient
 from cdc.model import (
     UNAVAILABLE,
@@ -32,7 +34,7 @@ from cdc.model import (
     Value,
     Write,
 )
-from cdc.rules import APPLIED, Facts, Step, judge
+from cdc.rules import APPLIED, Facts, Step, effective, judge
 from cdc.target.base import PoisonRow
 from cdc.target.lines import Line
 from cdc.target.postgres_lines import copy_line_builder
@@ -73,6 +75,8 @@ class RuledRound(Round):
         self._version: Line | None = None
         if self.rules.version is not None:
             self._version = copy_line_builder([prepared.columns[self.rules.version]])
+        self._met: dict[ConflictType, dict[int, _Left]] = {}
+        self._seen: dict[int, tuple[tuple[str | None, ...] | None, tuple[str | None, ...]]] = {}
         self._before = copy_line_builder([prepared.columns[index] for index in self.rules.compared])
 
     def run(self) -> dict[int, Decision]:
@@ -88,6 +92,8 @@ class RuledRound(Round):
             self._ruled_deletes()
         if len(self.writes) > self.numbers[DELETE]:
             self._ruled_upserts()
+        if self._met:
+            self._tell()
         return self.decisions
 
     # -- the staging table
@@ -236,7 +242,41 @@ class RuledRound(Round):
             if decision is not APPLIED:
                 self.decisions[number] = decision
             steps[step].append(_Left(here, there, number))
+            if decision.conflict is not None and decision.conflict.type is not ConflictType.STALE:
+                first = self._met.setdefault(decision.conflict.type, {})
+                if len(first) < KEPT:
+                    first[number] = _Left(here, there, number)
+        self._see()
         return steps
+
+    # -- what is told of conflicts: of the first of each type, in one statement before and one afterwards
+
+    def _see(self) -> None:
+        """The rows as they were met, before anything is written onto them."""
+        new = [each for first in self._met.values() for each in first.values() if each.number not in self._seen]
+        if not new:
+            return
+        places = ([each.here for each in new], [each.there for each in new])
+        for number, there, was, comes in self.connection.execute(self.ruled.seen_before, places).fetchall():
+            self._seen[number] = was if there else None, comes
+
+    def _tell(self) -> None:
+        now = dict(self.connection.execute(self.ruled.seen_after, (list(self._seen),)).fetchall())
+        table = self.prepared.table
+        for number, (was, comes) in self._seen.items():
+            decision, row = self.decisions[number], self.writes[number].row
+            if decision.conflict is None:
+                continue  # a trigger let it vanish
+            before = None if was is None else named(table, was)
+            incoming = None
+            if row.values is not None:
+                brought = zip(effective(table, row), comes, strict=True)
+                incoming = named(table, tuple(UNAVAILABLE if own is UNAVAILABLE else text for own, text in brought))
+            resulting = before
+            if decision.outcome is Outcome.APPLIED:
+                resulting = named(table, now[number]) if number in now else None
+            told = seen(before, incoming, resulting)
+            self.decisions[number] = replace(decision, conflict=replace(decision.conflict, seen=told))
 
     def _columns(self, different: str) -> tuple[int, ...]:
         if not self.rules.reads_before:

@@ -40,7 +40,7 @@ _AS_TEXT = {Kind.JSON, Kind.LITERAL, Kind.ARRAY}  # some of their types have no 
 @dataclass(frozen=True)
 class RuledStatements:
     """`…_pairs` take two parallel arrays, the places of staged rows and of the target rows that were read for them;
-    they return the numbers of those that were still there."""
+    they return the numbers of those that were still there. `seen_…`: rows as arrays of texts, for who asks later."""
 
     create_stage: Piece
     copy_stage: Piece
@@ -59,6 +59,8 @@ class RuledStatements:
     remove_pairs: Piece
     keep_pairs: Piece
     same_pairs: Piece
+    seen_before: Piece
+    seen_after: Piece
     unique_conflicts: Piece | None
 
 
@@ -118,6 +120,20 @@ class _Composer(Composer):
             same_pairs=with_parameters(
                 self.text(f"SELECT s._n FROM {{target}} t, {{stage}} s, {_PAIRS} WHERE {_PAIRED}")
             ),
+            seen_before=with_parameters(
+                self.text(
+                    f"SELECT s._n, t.ctid IS NOT NULL, {{was}}, {{comes}} FROM {_PAIRS}"
+                    " JOIN {stage} s ON s.ctid = v.here LEFT JOIN {target} t ON t.ctid = v.there",
+                    was=self.texts("t."),
+                    comes=self.texts("s."),
+                )
+            ),
+            seen_after=with_parameters(
+                self.text(
+                    "SELECT s._n, {now} FROM {stage} s JOIN {target} t ON {t_is_s} WHERE s._n = ANY(%s)",
+                    now=self.texts("t."),
+                )
+            ),
             unique_conflicts=self.unique_conflicts(unique),
         )
 
@@ -135,6 +151,10 @@ class _Composer(Composer):
                     )
                 )
         return sql.SQL("SELECT ") + sql.SQL(" + ").join(found) if len(found) > 1 else None
+
+    def texts(self, prefix: str) -> Piece:
+        columns = [self.column(name, prefix) + sql.SQL("::text") for name in self.names]
+        return sql.SQL("ARRAY[") + sql.SQL(", ").join(columns) + sql.SQL("]")
 
     def paired(self, statement: Piece) -> Piece:
         return with_parameters(statement + sql.SQL(" RETURNING s._n"))

@@ -115,6 +115,9 @@ class RestTarget:
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         return self._deliverer.state.retries(partitions)
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        return self._deliverer.state.purge_conflicts(keep_s)
+
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         return self._deliverer.state.park_requests(partitions)
 

@@ -10,15 +10,20 @@ import msgspec
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
+from cdc.target import sqlstate_conflicts
 from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import (
     DISCARDED,
     Choose,
+    ConflictCount,
+    ConflictEntry,
+    ConflictFilter,
     Move,
     OpenSnapshot,
     ParkedEntry,
     ParkRequest,
     PartitionState,
+    StoredPosition,
     WorkerState,
 )
 from cdc.target.sqlstate import Database, Row, digest, marks, migrate, stored_version
@@ -100,6 +105,16 @@ class SqlOperator:
         query = "SELECT document FROM cdc_contribution JOIN cdc_contribution_table ON id = table_id WHERE"
         rows = self._rows(f"{query} {MINE} AND mapping = ? AND key_digest = ?", mapping, digest(key))
         return bytes(rows[0][0]) if rows else b""
+
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        """It cannot be asked so."""
+        return None
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        return sqlstate_conflicts.entries(self._database, self._mine, wanted) if self._has_state() else []
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        return sqlstate_conflicts.counts(self._database, self._mine, wanted) if self._has_state() else []
 
     def parked(self) -> list[ParkedEntry]:
         return [_entry(row) for row in self._rows(f"SELECT {_ENTRY} FROM cdc_parked WHERE {MINE} ORDER BY id")]

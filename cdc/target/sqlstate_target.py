@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import Decision, Position, TargetTable, TopicPartition, Value, Write
+from cdc.target import sqlstate_conflicts
 from cdc.target.base import (
     Advance,
     Capabilities,
@@ -161,6 +163,9 @@ class SqlTarget:
             gone += database.run(statement, (unneeded,))
         return gone
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        return sqlstate_conflicts.purge(self.database, self.mine, keep_s)
+
     @property
     def mine(self) -> tuple[str, str]:
         return (self.owner.pipeline, self.owner.target)
@@ -205,6 +210,9 @@ class SqlTransaction:
 
     def count(self, tallies: Sequence[Tally]) -> None:
         add_tallies(self.database, self.mine, tallies)
+
+    def note(self, conflicts: Conflicts) -> None:
+        sqlstate_conflicts.note(self.database, self.mine, conflicts)
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         self.database.run(
