@@ -110,8 +110,8 @@ class TableRules(_Part):
     on: dict[Annotated[ConflictType, Field(strict=False)], Annotated[Action, Field(strict=False)]] = Field(
         default_factory=dict
     )
-    """What to do, by type of conflict. Without a word: what is there is merged by the columns' rules, what is missing is
-    inserted, deletes delete, and what the target refuses is parked. `source_wins` writes the change as it is;
+    """What to do, by type of conflict. Without a word: what is there is merged by the columns' rules, what is missing
+    is inserted, deletes delete, and what the target refuses is parked. `source_wins` writes the change as it is;
     `target_wins` and `skip` leave the row; `update_if_newer`, `newest` and `oldest` need `detect` by version or commit
     time; `park` sets the change and its key aside for a person; `error` stops the pipeline.
     `target_column_missing` and `target_table_missing: error`: nothing is added to the target, the pipeline stops;
