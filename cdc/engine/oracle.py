@@ -16,6 +16,7 @@ that says what is right:
 * parked       later changes of a parked key are held behind it. A key parked only because something is missing heals
                when it comes: its queue is decided again in the order it arrived, and
                what still waits after each change that went through.
+* other rows   what foreign keys and unique keys make of several tables is told in oracle_related.py, by `blocked`.
 * sweep        after a repeated snapshot, rows positioned before it are gone at the source: they go here too.
 """
 
@@ -44,7 +45,9 @@ MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
 HELD = Decision(Outcome.PARKED, "held")
 REFUSED = Decision(Outcome.PARKED, "refused")
 
-HEALING = frozenset({"update_missing", "moved_values_missing", "partial_image"})
+WAITING = frozenset({"foreign_key_missing", "foreign_key_referenced", "unique_violation", "exclusion_violation"})
+"""Reasons that end when some other row changes: its parent comes, its children go, somebody gives up a unique value."""
+HEALING = WAITING | {"update_missing", "moved_values_missing", "partial_image"}
 """Reasons that end by themselves when the missing change arrives; every other one waits for a person.
 `partial_image` is said only by targets that keep no values: a whole image of the row is what it waits for."""
 
@@ -69,10 +72,12 @@ class Queue:
 
 @dataclass
 class Oracle:
-    """State of one target table. `accepts(values)` says whether the target would take a row (constraints, types)."""
+    """State of one target table. `accepts(values)` says whether the target would take a row (constraints, types);
+    `blocked(key, values)` why other rows stand in the way of a row (None: of its going away), or ''."""
 
     table: TargetTable
     accepts: Callable[[tuple[Value, ...]], bool] = lambda values: True
+    blocked: Callable[[Key, tuple[Value, ...] | None], str] = lambda key, values: ""
     rows: dict[Key, Row] = field(default_factory=dict)
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
@@ -126,6 +131,8 @@ class Oracle:
             self.moved[row.key, row.moved_to, row.position.place] = current.values
         if self.table.on_delete is DeletePolicy.IGNORE:
             return IGNORED_DELETE
+        if self.table.on_delete is DeletePolicy.DELETE and (reason := self.blocked(row.key, None)):
+            return Decision(Outcome.PARKED, reason)
         self._remove(row.key, row.position)
         return APPLIED
 
@@ -153,6 +160,8 @@ class Oracle:
                 values = _overlay(current.values, values, self.table, row.key)
         if not self.accepts(values):
             return REFUSED
+        if reason := self.blocked(row.key, values):
+            return Decision(Outcome.PARKED, reason)
         if row.moved_from is not None:
             self.moved.pop((row.moved_from, row.key, row.position.place), None)
         self.rows[row.key] = Row(values, row.position)
@@ -170,13 +179,15 @@ class Oracle:
                 del self.rows[key]
         return APPLIED
 
-    def _heal(self) -> None:
-        """Run queues that wait for something missing until nothing moves any more."""
-        moved = True
+    def _heal(self) -> bool:
+        """Run queues that wait for something missing until nothing moves any more; whether anything did."""
+        moved, ever = True, False
         while moved:
             moved = False
             for key in [key for key, queue in self.parked.items() if queue.reason in HEALING]:
                 moved |= self._retry(key)
+            ever |= moved
+        return ever
 
     def retry(self, key: Key) -> None:
         """A person's retry: also for keys that do not heal by themselves."""

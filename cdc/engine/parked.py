@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import msgspec
 
 from cdc.engine.apply import Applied, Held, Work
-from cdc.engine.oracle import HEALING, must_wait, supersedes
+from cdc.engine.oracle import HEALING, WAITING, must_wait, supersedes
+from cdc.engine.order import Waiting, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
 from cdc.target.base import Advance, Parked, Target, Transaction, hold_of
@@ -52,8 +53,10 @@ class _Item:
 _Steps = Generator[_Item, None, list[_Item]]
 
 
-def retry(target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held: dict[Held, str]) -> Applied:
-    """Retry the queues of `keys`, and of those they heal; update `held` after each commit.
+def retry(
+    target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held: dict[Held, str], waiting: Waiting
+) -> Applied:
+    """Retry the queues of `keys`, and of those they heal; update `held` and `waiting` after each commit.
 
     Returns what was applied. Raises `Fenced`, `Transient`, `Terminal` like a batch does.
     """
@@ -63,6 +66,9 @@ def retry(target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held
         chunk, wanted = wanted[:KEYS_A_TRANSACTION], wanted[KEYS_A_TRANSACTION:]
         done = _retry_chunk(target, chunk, remap, guard, held)
         total.tallies.update(done.tallies)
+        waiting.note(done.waiting)
+        for table, row in done.came:
+            done.may_heal |= waiting.came(table, [row])
         wanted += sorted(done.may_heal - set(wanted))
     return total
 
@@ -79,7 +85,7 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
             target.prepare(table)
         moves = guard({TopicPartition(p.record.topic, p.record.partition) for p in records})
         with target.begin(moves) as transaction:
-            play = _Play(transaction, items, held)
+            play = _Play(target, transaction, items, held)
             transaction.retried([record.id for record in records if record.id is not None])
             left = play.run()
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
@@ -107,7 +113,8 @@ def _mapped(parked: Parked, remap: Remap) -> _Item:
 class _Play:
     """One transaction's retry."""
 
-    def __init__(self, transaction: Transaction, items: list[_Item], held: dict[Held, str]) -> None:
+    def __init__(self, target: Target, transaction: Transaction, items: list[_Item], held: dict[Held, str]) -> None:
+        self.target = target
         self.work = Work(transaction, {}, careful=True)
         self.held = held
         self.queues: dict[Held, list[_Item]] = {}
@@ -167,12 +174,12 @@ class _Play:
         return [other for other in waiting if other.parked.position > item.row.position]
 
     def _decide(self, items: Sequence[_Item]) -> None:
-        by_table: dict[str, list[_Item]] = {}
+        by_table: dict[TargetTable, list[_Item]] = {}
         for item in items:
             if item.row is not None and item.table is not None:
-                by_table.setdefault(item.table.mapping, []).append(item)
-        for same in by_table.values():
-            self._write(same)
+                by_table.setdefault(item.table, []).append(item)
+        for table in parents_first(list(by_table), self.target.related):
+            self._write(by_table[table])
 
     def _write(self, items: list[_Item]) -> None:
         table = items[0].table
@@ -192,6 +199,8 @@ class _Play:
         assert decision is not None
         self.gone.append(item)
         self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), decision)
+        if item.row is not None and item.table is not None and decision.outcome is Outcome.APPLIED:
+            self.work.done.came.append((item.table, item.row))
         if item.row is not None and item.row.moved_to is not None:
             waiting = (item.parked.mapping, hold_of(item.row.moved_to))
             if waiting in self.held:
@@ -200,6 +209,8 @@ class _Play:
     def _stay(self, items: list[_Item]) -> Iterable[Parked]:
         for number, item in enumerate(items):
             reason = item.decision.reason if number == 0 and item.decision else "held"
+            if reason in WAITING and item.row is not None and item.table is not None:
+                self.work.done.waiting[item.parked.mapping, item.parked.hold] = (item.table, item.row)
             self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), Decision(Outcome.PARKED, reason))
             yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if number == 0 else "")
 

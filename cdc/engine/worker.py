@@ -43,7 +43,6 @@ POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
 BUSY_POLL_SECONDS = 0.001  # while the target works: as late may its answer be seen
 REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
-HEAL_SECONDS = 5.0
 DISPLAY_SECONDS = 5.0
 GARBAGE_SECONDS = 30.0
 PURGE_SECONDS, PURGE_AGAIN_SECONDS = 3600.0, 10.0
@@ -85,7 +84,8 @@ class Worker:
         most = parts.target.capabilities.max_rows or parts.pipeline.batch.rows
         limits = Limits(min(most, parts.pipeline.batch.rows), parts.pipeline.batch.bytes)
         self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
-        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers)
+        wait_s = parts.pipeline.parked.wait_hours * 3600.0
+        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s)
         self._meter = Meter(parts.clock, parts.now_us)
         self._due: dict[str, float] = {}
         self._ready: Batch | None = None  # mapped and encoded, for the writer as soon as it is free
@@ -316,8 +316,7 @@ class Worker:
         if self._writer.busy or not self._partitions.owned:
             return
         keys = set(self._control.retries(list(self._partitions.owned)))
-        if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
-            keys |= self._writer.healing()
+        keys |= self._writer.due()
         if keys:
             self._writer.retry(keys, self._remap, self._partitions.guard())
 

@@ -85,6 +85,8 @@ class Parked(_Part):
 
     max: int = Field(default=1000, ge=0)
     """The pipeline stops when more than this many records are parked."""
+    wait_hours: int = Field(default=24, ge=0)
+    """How long a record that waits for another row (a parent, a unique value) is tried again by the clock."""
 
 
 class Tombstones(_Part):

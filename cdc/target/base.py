@@ -11,7 +11,8 @@ Failure modes, the same for every target and every method (see `cdc.errors`); a 
                is of no use outside a savepoint. `PoisonRow.index` names the bad one when known; otherwise the engine
                finds it by halving. `reason` is a short word that does not depend on the target where the same thing has
                happened: value_out_of_range, not_null_violation, unique_violation, foreign_key_missing,
-               check_violation, raised_by_trigger, no_partition, not_kept (a trigger let it vanish), refused.
+               foreign_key_referenced, check_violation, raised_by_trigger, no_partition, not_kept (a trigger let it
+               vanish), refused.
 * `Fenced`     `advance` found another fence or another `next`: roll back, drop the batch, read the watermarks again.
 
 No message holds a row value: not even the server's own text of an error, unless it is known to have none.
@@ -157,6 +158,21 @@ class WorkerReport(msgspec.Struct, frozen=True):
     partitions: list[str]
 
 
+class ForeignKey(msgspec.Struct, frozen=True):
+    """Rows refer by `columns` to the row of `parent` (a name as `Related` has it) that holds the same in `referenced`."""
+
+    columns: tuple[str, ...]
+    parent: str
+    referenced: tuple[str, ...]
+
+
+class Related(msgspec.Struct, frozen=True):
+    """What a target calls one of its tables, and which rows the rows of that table refer to."""
+
+    name: str
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+
 class SweepReport(msgspec.Struct, frozen=True):
     """Rows that a sweep removes (or would): how many, and a few of their keys as text."""
 
@@ -179,6 +195,12 @@ class Transaction(Protocol):
 
         Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
         was written for that key and the engine plays the chain again row by row.
+
+        Rows that other rows stand in the way of are answered as parked, where the target finds them out for the whole
+        round at once, and the others are written: `foreign_key_missing` (no such parent, neither there nor in this
+        round), `foreign_key_referenced` (a delete whose row others refer to), `unique_violation` (another row holds
+        the value and keeps it). Unique values that pass among the rows of the round, in circles too, are no violation.
+        A target that cannot find them out refuses them (`Poison`), and the engine isolates them.
         Raises `Poison`; the transaction is then unusable outside a savepoint.
         """
 
@@ -229,6 +251,9 @@ class Target(Protocol):
 
         Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
         """
+
+    def related(self, table: TargetTable) -> Related:
+        """What the rows of a prepared table refer to. Only foreign keys whose columns the mapping writes."""
 
     def encode(self, table: TargetTable, writes: Writes) -> object:
         """What `write` will want of plain writes and can be made without the connection: it is called in another

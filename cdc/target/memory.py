@@ -37,6 +37,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     PoisonRow,
+    Related,
     RepeatedSnapshot,
     SweepReport,
     Tally,
@@ -104,6 +105,10 @@ class MemoryTarget:
 
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
+
+    def related(self, table: TargetTable) -> Related:
+        """It has no constraints between rows."""
+        return Related(f"{table.namespace}.{table.name}")
 
     def encode(self, table: TargetTable, writes: Writes) -> None:
         pass

@@ -35,6 +35,7 @@ from cdc.target.base import (
     Epoch,
     Owner,
     Parked,
+    Related,
     RepeatedSnapshot,
     SweepReport,
     Tally,
@@ -45,12 +46,13 @@ from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
 from cdc.target.postgres_ledger import PostgresLedger
+from cdc.target.postgres_order import find_links, no_links
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_state import migrate
-from cdc.target.postgres_statements import compose
+from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
@@ -135,22 +137,29 @@ class PostgresTarget:
         with translated():
             table_id = prepare_table(self.connection, table)
             if not table.key:
-                statements = compose(table, table_id, "", {})
-                self._tables[table] = PreparedTable(table, (), table_id, "", statements, loading=False)
+                nothing = Composer(table, table_id, "", {})
+                self._tables[table] = PreparedTable(
+                    table, (), table_id, "", nothing.all(), no_links(table, nothing), loading=False
+                )
                 return
             found = find(self.connection, table)
             if found is None:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            statements = compose(table, table_id, stage, found.domains)
+            composer = Composer(table, table_id, stage, found.domains)
+            statements = composer.all()
             # Here and not at the first write: a transaction that rolls back would take them along.
             self.connection.execute(statements.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
+            links = find_links(self.connection, table, found, composer)
             loading = is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, loading)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading)
+
+    def related(self, table: TargetTable) -> Related:
+        return self.prepared(table).links.related
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
         prepared = self._tables.get(table)  # None until the writer met the table: nobody knows its types yet

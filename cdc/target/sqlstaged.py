@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cdc.model import Decision, Outcome, Position, TargetTable, Value, Write
-from cdc.target.base import Owner, SweepReport
+from cdc.target.base import Owner, Related, SweepReport
 from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
 from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
 
@@ -55,6 +55,9 @@ class StagedTarget(SqlTarget):
     def known(self, table: TargetTable) -> PreparedTable | None:
         """The same in another thread, while tables may be prepared or forgotten."""
         return self._tables.get(table)
+
+    def related(self, table: TargetTable) -> Related:
+        return self.prepared(table).links.related
 
     def prepared_tables(self) -> list[PreparedTable]:
         return [prepared for prepared in self._tables.values() if prepared.staged]
