@@ -143,7 +143,9 @@ class Applier:
     def _in_order(self, tables: list[TableBatch]) -> list[TableBatch]:
         if len(tables) < 2:
             return tables
-        places = {table: number for number, table in enumerate(parents_first([t.table for t in tables], self.target.related))}
+        places = {
+            table: number for number, table in enumerate(parents_first([t.table for t in tables], self.target.related))
+        }
         return sorted(tables, key=lambda table: places[table.table])
 
 
@@ -274,7 +276,9 @@ class Work:
                 elif write.chain:
                     unfold.append(write)
                 else:
-                    self._set_aside(table, write, Decision(Outcome.PARKED, poisoned[index].reason, poisoned[index].what))
+                    self._set_aside(
+                        table, write, Decision(Outcome.PARKED, poisoned[index].reason, poisoned[index].what)
+                    )
             elif decision is None:
                 self._all_applied(table, [write])
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):

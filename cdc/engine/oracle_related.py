@@ -1,7 +1,7 @@
 """The oracle of several tables whose rows depend on one another: what must come out where there are foreign keys and
 secondary unique keys. One `Oracle` a table says everything else.
 
-* missing      a row whose parent is not there waits (`foreign_key_missing`). NULL in one of its columns refers to nobody.
+* missing      a row whose parent is not there waits (`foreign_key_missing`). NULL in a column of it refers to nobody.
 * referenced   a row that others refer to does not go; its delete waits (`foreign_key_referenced`). Nor does it change
                what they refer to it by.
 * unique       a row that would take a value that another row holds waits (`unique_violation`); NULL is no value.

@@ -49,6 +49,18 @@ def parents_first(tables: Sequence[TargetTable], related: Callable[[TargetTable]
     return ordered
 
 
+def in_circles(tables: Sequence[TargetTable], related: Callable[[TargetTable], Related]) -> list[TargetTable]:
+    """Those of the tables that refer to one another in a circle, or stand between two circles."""
+    found, left = {table: related(table) for table in tables}, list(tables)
+    while True:
+        names = {found[table].name for table in left}
+        referred = {parent for table in left for parent in _parents(found[table])}
+        kept = [table for table in left if _parents(found[table]) & names and found[table].name in referred]
+        if kept == left:
+            return left
+        left = kept
+
+
 def _parents(related: Related) -> set[str]:
     return {key.parent for key in related.foreign_keys} - {related.name}
 
@@ -103,18 +115,24 @@ class Waiting:
         return found
 
     def due(self, held: dict[Held, str]) -> set[Held]:
-        """The keys of `held` whose turn it is; each gets its next one."""
+        """The keys of `held` whose turn it is; each gets its next one. Those whose turn is near go along, so that rows
+        which wait for one another meet."""
+        if not held:
+            self._turns.clear()
+            self._wanted.clear()
+            return set()
         now = self._clock()
         healing = [key for key, reason in held.items() if reason in HEALING]
         self._turns = {key: self._turns.get(key) or _Turn(now, now + FIRST_S, FIRST_S) for key in healing}
+        waiting = {key: turn for key, turn in self._turns.items() if now - turn.since <= self._wait_s}
         found: set[Held] = set()
-        for key, turn in self._turns.items():
-            if turn.due <= now and now - turn.since <= self._wait_s and len(found) < KEYS_AT_ONCE:
+        if not any(turn.due <= now for turn in waiting.values()):
+            return found
+        for key, turn in sorted(waiting.items(), key=lambda pair: pair[1].due)[:KEYS_AT_ONCE]:
+            if turn.due - now <= turn.pause / 2:
                 turn.pause = min(2 * turn.pause, LONGEST_S)
                 turn.due = now + turn.pause
                 found.add(key)
-        if not healing:
-            self._wanted.clear()
         return found
 
     def _references(self, table: TargetTable, row: MappedRow) -> Iterable[tuple[Wanted, tuple[Value, ...]]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
-from cdc.engine.apply import Applied, Held, Work
+from cdc.engine.apply import Applied, Work
 from cdc.engine.oracle import HEALING, WAITING, must_wait, supersedes
-from cdc.engine.order import Waiting, parents_first
+from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
 from cdc.target.base import Advance, Parked, Target, Transaction, hold_of
@@ -46,8 +47,16 @@ class _Item:
         return self.decision is not None and self.decision.outcome is Outcome.PARKED
 
     @property
+    def waits_for_a_parent(self) -> bool:
+        return self.decision is not None and self.decision.reason == "foreign_key_missing"
+
+    @property
     def waits(self) -> bool:
         return self.decision is not None and self.decision.reason in HEALING
+
+
+class _LeftBehindError(Exception):
+    """Some of the rows that were written together must not be there."""
 
 
 _Steps = Generator[_Item, None, list[_Item]]
@@ -178,8 +187,35 @@ class _Play:
         for item in items:
             if item.row is not None and item.table is not None:
                 by_table.setdefault(item.table, []).append(item)
-        for table in parents_first(list(by_table), self.target.related):
+        ordered = parents_first(list(by_table), self.target.related)
+        for table in ordered:
             self._write(by_table[table])
+        circle = in_circles(ordered, self.target.related)
+        self._write_together([each for table in circle for each in by_table[table] if each.waits_for_a_parent])
+
+    def _write_together(self, items: list[_Item]) -> None:
+        """Rows of tables that refer to one another in a circle: all are written before anybody looks for parents, then
+        all but those that still have none, until that leaves nobody behind."""
+        while len({item.table for item in items}) > 1:
+            before = [(item.decision, item.error) for item in items]
+            try:
+                with self.work.transaction.savepoint():
+                    with self.work.transaction.deferred():
+                        self._write_by_table(items)
+                    self._write_by_table(items)
+                    if any(item.parked_again for item in items):
+                        raise _LeftBehindError
+                return
+            except _LeftBehindError:
+                good = [item for item in items if not item.parked_again]
+                for item, (decision, error) in zip(items, before, strict=True):
+                    item.decision, item.error = decision, error
+                items = good
+
+    def _write_by_table(self, items: Sequence[_Item]) -> None:
+        """`items` stand in the order of their tables."""
+        for _, same in groupby(items, lambda item: item.table):
+            self._write(list(same))
 
     def _write(self, items: list[_Item]) -> None:
         table = items[0].table

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cdc.engine.apply import Applied, Applier, Batch, Held
+from cdc.engine.apply import Applied, Applier, Batch
 from cdc.engine.failpoints import Failpoint
 from cdc.engine.oracle import HEALING
-from cdc.engine.order import WAIT_S, Waiting
+from cdc.engine.order import WAIT_S, Held, Waiting
 from cdc.engine.parked import Guard, Remap, retry
 from cdc.errors import Fenced, Transient
 from cdc.retry import retrying

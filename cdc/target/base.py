@@ -159,7 +159,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
 
 
 class ForeignKey(msgspec.Struct, frozen=True):
-    """Rows refer by `columns` to the row of `parent` (a name as `Related` has it) that holds the same in `referenced`."""
+    """Rows refer by `columns` to the row of `parent` (a name as `Related` has it) with the same in `referenced`."""
 
     columns: tuple[str, ...]
     parent: str
@@ -185,6 +185,11 @@ class Transaction(Protocol):
 
     def savepoint(self) -> AbstractContextManager[None]:
         """What happened inside is undone when the block raises; the transaction goes on."""
+
+    def deferred(self) -> AbstractContextManager[None]:
+        """Inside, `write` does not look for parents by foreign keys that can be checked later. What was written there
+        must be written once more outside: that answers as always. For rows that refer to one another in a circle of
+        tables. A target whose foreign keys cannot wait does nothing."""
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index.

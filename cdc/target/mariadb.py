@@ -95,8 +95,8 @@ class MariaDbRound(Round):
     prepared: MariaDbTable
     statements: MariaDbStatements
 
-    def run(self) -> dict[int, Decision]:
-        return {} if self.prepared.loading and self._load() else super().run()
+    def run(self, deferring: bool = False) -> dict[int, Decision]:
+        return {} if self.prepared.loading and self._load() else super().run(deferring)
 
     def lock_out_truncates(self) -> None:
         self.database.rows(self.statements.share)

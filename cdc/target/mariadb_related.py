@@ -29,9 +29,7 @@ WHERE table_schema = ? AND table_name = ? AND non_unique = 0 ORDER BY index_name
 """
 
 
-def find_links(
-    database: MariaDbDatabase, table: TargetTable, columns: Sequence[Stored], composer: Composer
-) -> Links:
+def find_links(database: MariaDbDatabase, table: TargetTable, columns: Sequence[Stored], composer: Composer) -> Links:
     """The links of a prepared table; `columns` as they are, in the order of `TargetTable.columns`."""
     name = f"{table.namespace}.{table.name}"
     if not table.key:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -199,6 +199,9 @@ class MemoryTransaction:
     def retried(self, ids: Sequence[int]) -> None:
         keys = {(self.storage.parked[id_].mapping, self.storage.parked[id_].hold) for id_ in ids}
         self.storage.retry_requests -= keys
+
+    def deferred(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         self.target.fault("write")

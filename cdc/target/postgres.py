@@ -297,17 +297,28 @@ class PostgresTransaction:
         self.target = target
         self.connection = target.connection
         self._used: set[str] = set()  # staging tables used in this transaction
+        self._deferring = False
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         with translated(), self.connection.transaction():
             yield
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._deferring = True
+        try:
+            with translated():
+                self.execute(sql.SQL("SET CONSTRAINTS ALL DEFERRED"))
+            yield
+        finally:
+            self._deferring = False
+
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            return Round(self.connection, prepared, writes).run()
+            return Round(self.connection, prepared, writes, self._deferring).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)

@@ -14,7 +14,7 @@ triggers or with foreign keys to it that do more than forbid (ON DELETE CASCADEâ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,13 @@ from cdc.target.base import ForeignKey, Related
 from cdc.target.postgres_found import FoundTable
 from cdc.target.postgres_statements import DELETE, FULL, PARTIAL, Composer, identifier, with_parameters
 from cdc.target.related import (
-    FOREIGN_KEY_MISSING,
     FOREIGN_KEY_REFERENCED,
-    UNIQUE_VIOLATION,
     Edge,
     arrival,
     blocked,
     unique_edges,
+    value_taken,
+    without_parent,
 )
 
 _Piece = sql.SQL | sql.Composed
@@ -44,7 +44,7 @@ SELECT k.conrelid = t.oid, k.confrelid = t.oid, cn.nspname, c.relname,
        pn.nspname, p.relname,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place),
-       k.confdeltype IN ('a', 'r'),
+       k.confdeltype IN ('a', 'r'), k.condeferrable,
        coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
        AND has_schema_privilege(cn.oid, 'USAGE') AND has_schema_privilege(pn.oid, 'USAGE')
        AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(p.oid, 'SELECT')
@@ -77,6 +77,7 @@ FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = 
 class UniqueKey:
     """`give_up` makes the rows in `%(rows)s` (numbers of writes) free their values; None where that is impossible."""
 
+    columns: tuple[str, ...]
     held: _Piece
     leaving: _Piece
     doubles: _Piece
@@ -87,27 +88,28 @@ class UniqueKey:
 class Links:
     """Foreign and unique keys of one table, with the statements that ask about a round. '' where nothing is asked.
 
-    `missing` answers `_n`, which foreign key (its place; None for the table's own), what is referred to, as text.
+    `missing` answers `_n`, which foreign key, and what is referred to, as text; `missing_now` only of foreign keys that
+    are checked at once, whatever is deferred. `inside`: by what the rows of the round can be referred to, of each
+    foreign key to the table itself.
     """
 
     related: Related
     number: _Piece
     missing: _Piece | None
-    inside: Sequence[_Piece]  # what the rows of the round can be referred to by; for each foreign key to the table itself
+    missing_now: _Piece | None
+    inside: Mapping[int, _Piece]
     referenced: _Piece | None
     unique: Sequence[UniqueKey]
     take_out: _Piece
 
 
-def find_links(
-    connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable, composer: Composer
-) -> Links:
+def find_links(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable, composer: Composer) -> Links:
     """The links of a prepared table; `composer` knows its staging table."""
     place = (table.namespace, table.name)
     columns = {column.name for column in table.columns}
     parents, children = list[_Key](), list[_Key]()
-    for of_us, to_us, *names, forbids, askable in connection.execute(_FOREIGN_KEYS, place).fetchall():
-        key = _Key((names[0], names[1]), tuple(names[2]), (names[3], names[4]), tuple(names[5]))
+    for of_us, to_us, *names, forbids, deferrable, askable in connection.execute(_FOREIGN_KEYS, place).fetchall():
+        key = _Key((names[0], names[1]), tuple(names[2]), (names[3], names[4]), tuple(names[5]), deferrable)
         if of_us and askable and columns >= {*key.columns, *(key.referenced if to_us else ())}:
             parents.append(key)
         if to_us and askable and forbids:
@@ -132,6 +134,7 @@ class _Key:
     columns: tuple[str, ...]
     parent: tuple[str, str]
     referenced: tuple[str, ...]
+    deferrable: bool
 
 
 class _LinkComposer:
@@ -152,27 +155,28 @@ class _LinkComposer:
     ) -> Links:
         keys = tuple(ForeignKey(key.columns, ".".join(key.parent), key.referenced) for key in parents)
         deletes = children if self.table.on_delete is DeletePolicy.DELETE else ()
-        inside = [self.inside(key) for key in parents if key.parent == self.place]
+        places = dict(enumerate(parents))
+        at_once = {place: key for place, key in places.items() if not key.deferrable}
         return Links(
             related=Related(".".join(self.place), keys),
             number=self.text(
-                "UPDATE {stage} s SET _n = v.place FROM"
-                " (SELECT ctid AS at, row_number() OVER (ORDER BY ctid) - 1 AS place FROM {stage}) v WHERE s.ctid = v.at"
+                "UPDATE {stage} s SET _n = v.place FROM (SELECT ctid AS at,"
+                " row_number() OVER (ORDER BY ctid) - 1 AS place FROM {stage}) v WHERE s.ctid = v.at"
             ),
-            missing=self.missing(parents) if parents else None,
-            inside=inside,
+            missing=self.missing(places) if places else None,
+            missing_now=self.missing(at_once) if at_once else None,
+            inside={place: self.inside(key) for place, key in places.items() if key.parent == self.place},
             referenced=self.referenced(deletes) if deletes else None,
             unique=[self.unique(*key) for key in unique],
             take_out=self.text("DELETE FROM {stage} s WHERE s._n = ANY(%s)"),
         )
 
-    def missing(self, keys: Sequence[_Key]) -> _Piece:
-        itself = iter(range(len(keys)))
+    def missing(self, keys: Mapping[int, _Key]) -> _Piece:
         parts = [
             self.text(
-                "SELECT s._n, {number}, {wanted} FROM {stage} s WHERE {upserts} AND {given}"
+                "SELECT s._n, {place}, {wanted} FROM {stage} s WHERE {upserts} AND {given}"
                 " AND NOT EXISTS (SELECT FROM {parent} o WHERE {same}) AND {passes}",
-                number=sql.Literal(next(itself) if key.parent == self.place else None),
+                place=sql.Literal(place),
                 wanted=_texts("s.", key.columns),
                 upserts=self.upserts,
                 given=_given("s.", key.columns),
@@ -180,7 +184,7 @@ class _LinkComposer:
                 same=_same("o.", key.referenced, "s.", key.columns),
                 passes=self.passes,
             )
-            for key in keys
+            for place, key in keys.items()
         ]
         return sql.SQL(" UNION ALL ").join(parts)
 
@@ -221,6 +225,7 @@ class _LinkComposer:
                 )
             )
         return UniqueKey(
+            columns,
             held=self.text(
                 "SELECT s._n, {o_key} FROM {stage} s JOIN {target} o ON {same}"
                 " WHERE {upserts} AND NOT ({o_is_s}) AND {passes}",
@@ -325,20 +330,20 @@ class Dependants:
             rows = self._asked(self._links.referenced)
             self._take_out({number for (number,) in rows}, FOREIGN_KEY_REFERENCED)
 
-    def take_out_orphans(self) -> None:
+    def take_out_orphans(self, deferring: bool) -> None:
         """Before rows are written: those whose parents are neither there nor in the round."""
-        if self._links.missing is None:
+        query = self._links.missing_now if deferring else self._links.missing
+        rows = [] if query is None else self._asked(query)
+        if not rows:
             return
-        rows = self._asked(self._links.missing)
-        if rows:
-            inside = [
-                {tuple(value): number for value, number in self._connection.execute(query).fetchall()}
-                for query in self._links.inside
-            ]
-            edges = [
-                (number, None if place is None else inside[place].get(tuple(wanted))) for number, place, wanted in rows
-            ]
-            self._take_out(blocked(edges), FOREIGN_KEY_MISSING)
+        inside = {
+            place: {tuple(value): number for value, number in self._ask(query)}
+            for place, query in self._links.inside.items()
+        }
+        edges = [(number, inside.get(place, {}).get(tuple(wanted))) for number, place, wanted in rows]
+        waiting, keys = blocked(edges), self._links.related.foreign_keys
+        for at, key in enumerate(keys):
+            self._take_out({number for number, place, _ in rows if place == at} & waiting, without_parent(key))
 
     def free_unique_values(self) -> bool:
         """After rows could not be written for a unique value: take out those that cannot have theirs, and free the
@@ -357,7 +362,8 @@ class Dependants:
             givers = {giver for _, giver in found if giver is not None and giver not in waiting}
             if givers and key.give_up is not None:
                 self._connection.execute(key.give_up, {"rows": sorted(givers)})
-        self._take_out(waiting, UNIQUE_VIOLATION)
+        for key, found in zip(self._links.unique, passed, strict=True):
+            self._take_out({number for number, _ in found} & waiting, value_taken(key.columns))
         return True
 
     def _asked(self, query: _Piece) -> list[tuple[Any, ...]]:
@@ -378,6 +384,7 @@ class Dependants:
             self._numbered = True
 
     def _take_out(self, numbers: set[int], decision: Decision) -> None:
+        numbers = numbers - self._decisions.keys()
         if numbers:
             self._connection.execute(self._links.take_out, (sorted(numbers),))
             self._decisions.update(dict.fromkeys(numbers, decision))

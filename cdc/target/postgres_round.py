@@ -87,8 +87,15 @@ class PreparedTable:
 class Round:
     """One round of writes to one table, in the open transaction of `connection`; the staging table is empty."""
 
-    def __init__(self, connection: psycopg.Connection[Any], prepared: PreparedTable, writes: Sequence[Write]) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        prepared: PreparedTable,
+        writes: Sequence[Write],
+        deferring: bool = False,
+    ) -> None:
         self.connection = connection
+        self.deferring = deferring
         self.prepared = prepared
         self.statements = prepared.statements
         self.writes = writes
@@ -104,9 +111,7 @@ class Round:
         ):
             self.encoded = writes.encoded
             self.numbers[FULL], self.numbers[DELETE] = writes.upserts, len(writes) - writes.upserts
-        self.dependants = Dependants(
-            connection, prepared.links, writes, self.decisions, numbered=self.encoded is None
-        )
+        self.dependants = Dependants(connection, prepared.links, writes, self.decisions, numbered=self.encoded is None)
 
     def run(self) -> dict[int, Decision]:
         execute = self.connection.execute
@@ -273,7 +278,7 @@ class Round:
             execute(self.statements.borrow)
         if len(self.writes) == self.numbers[DELETE]:
             return 0
-        self.dependants.take_out_orphans()
+        self.dependants.take_out_orphans(self.deferring)
         # Looking for each row among no tombstones takes a fifth of the statement's time.
         deleted = execute(self.statements.has_tombstones).fetchone() == (True,)
         applied = self._write_uniquely(deleted) if self.prepared.links.unique else self._write(deleted)

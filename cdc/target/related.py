@@ -12,13 +12,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cdc.model import Decision, Outcome, Position, Write
+from cdc.target.base import ForeignKey
 
 Edge = tuple[int, int | None]
 Text = tuple[Any, ...]
 
-FOREIGN_KEY_MISSING = Decision(Outcome.PARKED, "foreign_key_missing", "its parent is not there yet")
 FOREIGN_KEY_REFERENCED = Decision(Outcome.PARKED, "foreign_key_referenced", "other rows still refer to it")
-UNIQUE_VIOLATION = Decision(Outcome.PARKED, "unique_violation", "another row holds its unique value")
+
+
+def without_parent(key: ForeignKey) -> Decision:
+    """What is decided on a row that this foreign key keeps out."""
+    what = f"its parent in {key.parent} is not there yet ({', '.join(key.columns)})"
+    return Decision(Outcome.PARKED, "foreign_key_missing", what)
+
+
+def value_taken(columns: Sequence[str]) -> Decision:
+    """What is decided on a row that this unique key keeps out."""
+    return Decision(Outcome.PARKED, "unique_violation", f"another row holds its unique {', '.join(columns)}")
 
 
 def blocked(edges: Iterable[Edge]) -> set[int]:

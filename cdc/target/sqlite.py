@@ -45,5 +45,9 @@ class SqliteTarget(StagedTarget):
                 self.database.run(statement)
         return prepared
 
+    def defer_foreign_keys(self) -> bool:
+        self.database.run("PRAGMA defer_foreign_keys = ON")
+        return True
+
     def exists(self, table: TargetTable) -> bool:
         return self.database.has_table(table_name(table))

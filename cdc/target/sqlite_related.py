@@ -53,10 +53,13 @@ def _unique(database: Database, table: TargetTable) -> Iterator[FoundUnique]:
     name = table_name(table)
     spelled = {column.name.lower(): column.name for column in table.columns}
     optional = {
-        column.lower() for (column,) in database.rows('SELECT name FROM pragma_table_info(?) WHERE NOT "notnull"', (name,))
+        column.lower()
+        for (column,) in database.rows('SELECT name FROM pragma_table_info(?) WHERE NOT "notnull"', (name,))
     }
     for (index,) in database.rows('SELECT name FROM pragma_index_list(?) WHERE "unique" AND NOT partial', (name,)):
-        columns = [str(column or "").lower() for (column,) in database.rows("SELECT name FROM pragma_index_info(?)", (index,))]
+        columns = [
+            str(column or "").lower() for (column,) in database.rows("SELECT name FROM pragma_index_info(?)", (index,))
+        ]
         names = [spelled.get(column, "") for column in columns]
         free = (n for n in names if n and n.lower() in optional and n not in table.key)
         yield FoundUnique(tuple(names), next(free, None))

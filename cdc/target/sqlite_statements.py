@@ -39,9 +39,7 @@ class SqliteComposer(Composer):
         return f"{left} IS NOT {right}"
 
     def give_up(self, column: str) -> str:
-        return (
-            f"UPDATE {self.target} AS t SET {column} = NULL FROM {self.stage} s WHERE {self.t_is_s} AND s._n IN "
-        )
+        return f"UPDATE {self.target} AS t SET {column} = NULL FROM {self.stage} s WHERE {self.t_is_s} AND s._n IN "
 
     def __init__(self, table: TargetTable, table_id: int, stage: str, now: str) -> None:
         self.now = now

@@ -48,9 +48,10 @@ def compose_links(
         if key.parent == name and key.forbids and table.on_delete is DeletePolicy.DELETE:
             children.append(key)
     made = _LinkComposer(table, name, composer, quoted)
+    missing = tuple(map(made.missing, parents))
     return Links(
-        related=Related(name, tuple(ForeignKey(key.columns, key.parent, key.referenced) for key in parents)),
-        missing=tuple(map(made.missing, parents)),
+        related=Related(name, tuple(each.key for each in missing)),
+        missing=missing,
         referenced=made.referenced(children) if children else "",
         unique=tuple(
             made.unique(key.columns, key.freed)
@@ -78,6 +79,7 @@ class _LinkComposer:
         same = self.same("o", key.referenced, "s", key.columns)
         referred = self.named(key.referenced) if key.parent == self.name else []
         return Missing(
+            ForeignKey(key.columns, key.parent, key.referenced),
             f"SELECT s._n, {listed(self.named(key.columns), 's')} FROM {self.stage} WHERE {self.upserts}"
             f" AND {self.given(key.columns)} AND NOT EXISTS"
             f" (SELECT 1 FROM {self.quoted(key.parent)} o WHERE {same}) AND {self.passes}",
@@ -101,6 +103,7 @@ class _LinkComposer:
         assert freed is not None
         changed = " OR ".join(self.changed(name) for name in columns)
         return UniqueKey(
+            columns,
             held=f"SELECT s._n, {self.composer.key('o')} FROM {self.stage} {self.composer.join}"
             f" {self.composer.target} o ON {self.same('o', columns, 's', columns)}"
             f" WHERE {self.upserts} AND NOT ({self.composer.same_key('o', 's')}) AND {self.passes}",

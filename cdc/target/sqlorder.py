@@ -15,24 +15,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdc.model import Decision, Write
-from cdc.target.base import Related
+from cdc.target.base import ForeignKey, Related
 from cdc.target.related import (
-    FOREIGN_KEY_MISSING,
     FOREIGN_KEY_REFERENCED,
-    UNIQUE_VIOLATION,
     Edge,
     arrival,
     blocked,
     unique_edges,
+    value_taken,
+    without_parent,
 )
 from cdc.target.sqlstate import Database
 
 
 @dataclass(frozen=True)
 class Missing:
-    """`rows` answers `_n` and what is referred to; `inside`, of a key to the table itself, what the rows of the round
-    can be referred to by, and `_n`."""
+    """Of one foreign key. `rows` answers `_n` and what is referred to; `inside`, of a key to the table itself, `_n` and
+    what the rows of the round can be referred to by."""
 
+    key: ForeignKey
     rows: str
     inside: str
 
@@ -41,6 +42,7 @@ class Missing:
 class UniqueKey:
     """As in postgres_order.py. `wanted` answers `_n` and the value. `give_up` lacks the numbers of the writes."""
 
+    columns: tuple[str, ...]
     held: str
     leaving: str
     wanted: str
@@ -61,7 +63,9 @@ class Links:
 class Dependants:
     """What of one round waits for other rows; it leaves the staging table, and the decision on it is noted."""
 
-    def __init__(self, database: Database, links: Links, writes: Sequence[Write], decisions: dict[int, Decision]) -> None:
+    def __init__(
+        self, database: Database, links: Links, writes: Sequence[Write], decisions: dict[int, Decision]
+    ) -> None:
         self._database = database
         self._links = links
         self._writes = writes
@@ -76,12 +80,15 @@ class Dependants:
 
     def take_out_orphans(self) -> None:
         """Before rows are written: those whose parents are neither there nor in the round."""
-        edges = list[Edge]()
-        for key in self._links.missing:
-            rows = self._database.rows(key.rows)
-            inside = self._by_value(key.inside) if rows and key.inside else {}
+        edges, lacking = list[Edge](), list[tuple[Missing, set[int]]]()
+        for missing in self._links.missing:
+            rows = self._database.rows(missing.rows)
+            inside = self._by_value(missing.inside) if rows and missing.inside else {}
             edges += [(number, inside.get(tuple(wanted))) for number, *wanted in rows]
-        self._take_out(blocked(edges), FOREIGN_KEY_MISSING)
+            lacking.append((missing, {row[0] for row in rows}))
+        waiting = blocked(edges)
+        for missing, numbers in lacking:
+            self._take_out(numbers & waiting, without_parent(missing.key))
 
     def free_unique_values(self) -> None:
         """After rows could not be written for a unique value: take out those that cannot have theirs, and free the
@@ -100,12 +107,14 @@ class Dependants:
             givers = {giver for _, giver in found if giver is not None and giver not in waiting}
             if givers:
                 self._database.run(key.give_up + _numbers(givers))
-        self._take_out(waiting, UNIQUE_VIOLATION)
+        for key, found in zip(self._links.unique, passed, strict=True):
+            self._take_out({number for number, _ in found} & waiting, value_taken(key.columns))
 
     def _by_value(self, query: str) -> dict[tuple[Any, ...], int]:
         return {tuple(value): number for number, *value in self._database.rows(query)}
 
     def _take_out(self, numbers: set[int], decision: Decision) -> None:
+        numbers = numbers - self._decisions.keys()
         if numbers:
             self._database.run(self._links.take_out + _numbers(numbers))
             self._decisions.update(dict.fromkeys(numbers, decision))

@@ -110,11 +110,14 @@ class Round:
         self.numbers = [0, 0, 0, 0]  # staged rows by op
         self.moves: list[tuple[int, str, str, bytes]] = []
         self.merged = False
+        self.deferring = False
         self.dependants = Dependants(database, prepared.links, writes, self.decisions)
         self._key_indexes = prepared.table.key_indexes
         self._all_present = "1" * len(prepared.table.columns)
 
-    def run(self) -> dict[int, Decision]:
+    def run(self, deferring: bool = False) -> dict[int, Decision]:
+        """`deferring`: foreign keys are looked at later."""
+        self.deferring = deferring
         self.lock_out_truncates()
         self.stage()
         mixed = 0
@@ -241,7 +244,8 @@ class Round:
             run(self.statements.borrow)
         if len(self.writes) == self.numbers[DELETE]:
             return 0
-        self.dependants.take_out_orphans()
+        if not self.deferring:
+            self.dependants.take_out_orphans()
         # Looking for each row among no tombstones costs time.
         deleted = bool(self.database.rows(self.statements.has_tombstones))
         applied = self._write_uniquely(deleted) if self.prepared.links.unique else self._write(deleted)

@@ -161,13 +161,16 @@ class SqlTarget:
 
 
 class SqlTransaction:
-    """Base of a `Transaction` on the state tables. A subclass brings `write`, `stale`, `truncate` and `sweep`."""
+    """Base of a `Transaction` on the state tables. A subclass brings `deferred`, `write`, `stale`, `truncate`, `sweep`."""
 
     def __init__(self, target: SqlTarget) -> None:
         self.owner = target.owner
         self.mine = target.mine
         self.database = target.database
         self.parked_store = target.parked_store
+
+    def deferred(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         raise NotImplementedError
