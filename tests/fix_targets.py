@@ -285,7 +285,7 @@ class SqliteBench(Bench):
 class MariaDbBench(Bench):
     differences = MappingProxyType(
         {
-            "circles": "it checks foreign keys row by row: rows that refer to one another wait until somebody breaks in",
+            "circles": "foreign keys are checked row by row: rows that refer to one another stay parked",
             "free decimal": "decimal(65,30) has 35 digits before the point: the row is parked (value_out_of_range)",
             "date": "a date has the years 1 to 9999: the row is parked (value_out_of_range)",
             "timestamp": "a datetime has the years 1 to 9999: the row is parked (value_out_of_range)",

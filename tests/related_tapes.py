@@ -74,8 +74,8 @@ def renumbered(tape: Iterable[Change]) -> list[Change]:
 
 @dataclass(frozen=True)
 class Shape:
-    """Tables by their short names. `references`: child and parent (by `parent` to `id`). `unique`: those whose notes are
-    unique; of these, `needed`: those whose notes may not be NULL."""
+    """Tables by their short names. `references`: child and parent (by `parent` to `id`). `unique`: those whose notes
+    are unique; of these, `needed`: those whose notes may not be NULL."""
 
     tables: tuple[str, ...]
     references: tuple[tuple[str, str], ...] = ()

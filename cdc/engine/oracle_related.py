@@ -127,7 +127,7 @@ class RelatedOracle:
     def _heal(self) -> None:
         moved = True
         while moved:
-            moved = any([oracle._heal() for oracle in self.tables.values()]) or self._together()
+            moved = any(oracle._heal() for oracle in self.tables.values()) or self._together()
 
     def _together(self) -> bool:
         """Change all that waits at once, and keep what then breaks nothing; whether that is anything."""

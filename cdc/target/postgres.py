@@ -154,7 +154,7 @@ class PostgresTarget:
             if table.partials:
                 self.connection.execute(statements.create_moves)
             links = find_links(self.connection, table, found, composer)
-            loading = is_empty(self.connection, table)
+            loading = not links.checked_later and is_empty(self.connection, table)
         columns = found.typed(table.columns)
         self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading)
 

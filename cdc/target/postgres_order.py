@@ -73,6 +73,13 @@ FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = 
 """
 
 
+_CHECKED_LATER = """
+SELECT k.contype = 'f', n.nspname, k.conname
+FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_constraint k ON k.conrelid = t.oid
+WHERE n.nspname = %s AND t.relname = %s AND k.condeferrable
+"""
+
+
 @dataclass(frozen=True)
 class UniqueKey:
     """`give_up` makes the rows in `%(rows)s` (numbers of writes) free their values; None where that is impossible."""
@@ -89,8 +96,9 @@ class Links:
     """Foreign and unique keys of one table, with the statements that ask about a round. '' where nothing is asked.
 
     `missing` answers `_n`, which foreign key, and what is referred to, as text; `missing_now` only of foreign keys that
-    are checked at once, whatever is deferred. `inside`: by what the rows of the round can be referred to, of each
-    foreign key to the table itself.
+    cannot be deferred. `inside`: by what the rows of the round can be referred to, of each foreign key to the table
+    itself. `check` ends the waiting of deferred unique keys. `checked_later`: a foreign key may be checked at the
+    commit, when it is too late to find out the row.
     """
 
     related: Related
@@ -100,7 +108,9 @@ class Links:
     inside: Mapping[int, _Piece]
     referenced: _Piece | None
     unique: Sequence[UniqueKey]
+    check: _Piece | None
     take_out: _Piece
+    checked_later: bool
 
 
 def find_links(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable, composer: Composer) -> Links:
@@ -120,12 +130,21 @@ def find_links(connection: psycopg.Connection[Any], table: TargetTable, found: F
         if columns >= set(names) and set(names) != set(table.key)
     ]
     row = connection.execute(_MAY_BE_PUT_BACK, place).fetchone() if unique else None
-    return _LinkComposer(table, found, composer, put_back=row == (True,)).all(parents, children, unique)
+    later = connection.execute(_CHECKED_LATER, place).fetchall()
+    made = _LinkComposer(table, found, composer, put_back=row == (True,))
+    return made.all(
+        parents,
+        children,
+        unique,
+        [(schema, name) for foreign, schema, name in later if not foreign],
+        any(foreign for foreign, *_ in later),
+    )
 
 
 def no_links(table: TargetTable, composer: Composer) -> Links:
     """Of a table that is known by name only."""
-    return _LinkComposer(table, FoundTable("", {}, None, False, False, ()), composer, put_back=False).all((), (), ())
+    nothing = FoundTable("", {}, None, False, False, ())
+    return _LinkComposer(table, nothing, composer, put_back=False).all((), (), (), (), checked_later=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +170,12 @@ class _LinkComposer:
         self.upserts = sql.SQL(f"s._op IN ({FULL}, {PARTIAL})")
 
     def all(
-        self, parents: Sequence[_Key], children: Sequence[_Key], unique: Sequence[tuple[tuple[str, ...], bool]]
+        self,
+        parents: Sequence[_Key],
+        children: Sequence[_Key],
+        unique: Sequence[tuple[tuple[str, ...], bool]],
+        later: Sequence[tuple[str, str]],
+        checked_later: bool,
     ) -> Links:
         keys = tuple(ForeignKey(key.columns, ".".join(key.parent), key.referenced) for key in parents)
         deletes = children if self.table.on_delete is DeletePolicy.DELETE else ()
@@ -168,7 +192,13 @@ class _LinkComposer:
             inside={place: self.inside(key) for place, key in places.items() if key.parent == self.place},
             referenced=self.referenced(deletes) if deletes else None,
             unique=[self.unique(*key) for key in unique],
+            check=sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(
+                sql.SQL(", ").join(identifier(*name) for name in later)
+            )
+            if later
+            else None,
             take_out=self.text("DELETE FROM {stage} s WHERE s._n = ANY(%s)"),
+            checked_later=checked_later,
         )
 
     def missing(self, keys: Mapping[int, _Key]) -> _Piece:

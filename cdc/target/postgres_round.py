@@ -305,6 +305,8 @@ class Round:
             applied += execute(self.statements.upsert if deleted else self.statements.upsert_undeleted).rowcount
         if self.numbers[PARTIAL] or self.numbers[BORROWING]:
             applied += execute(self.statements.partial).rowcount
+        if self.prepared.links.check is not None:
+            execute(self.prepared.links.check)
         return applied
 
     def _explain(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cdc.model import TargetTable
+from cdc.target.sqlcompose import Composer
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqllinks import FoundKey, FoundUnique, compose_links
 from cdc.target.sqlorder import Links
-from cdc.target.sqlcompose import Composer
 from cdc.target.sqlstate import Database
 
 _KEYS = """

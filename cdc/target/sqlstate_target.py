@@ -161,7 +161,7 @@ class SqlTarget:
 
 
 class SqlTransaction:
-    """Base of a `Transaction` on the state tables. A subclass brings `deferred`, `write`, `stale`, `truncate`, `sweep`."""
+    """Base of a `Transaction` on the state tables. A subclass brings what writes rows."""
 
     def __init__(self, target: SqlTarget) -> None:
         self.owner = target.owner
