@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
+from operator import itemgetter
 from typing import Any, TypeAlias, overload
 
 from cdc.model import (
@@ -36,9 +37,10 @@ class EventBlock:
     `after`: the row, without UNAVAILABLE, or None for a delete; `before`: of deletes, None for all others. `bytes`: of
     the records' payloads. `time_us`: commit time of the last streamed event, None if there is none.
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
+    `times()`: of each event, the commit time in µs; None for what a snapshot read.
     """
 
-    __slots__ = ("after", "before", "bytes", "end", "event", "partition", "positions", "schema", "time_us")
+    __slots__ = ("after", "before", "bytes", "end", "event", "partition", "positions", "schema", "time_us", "times")
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class EventBlock:
         size: int,
         time_us: int | None,
         event: Callable[[int], ChangeEvent],
+        times: Callable[[], list[int | None]],
     ) -> None:
         self.schema = schema
         self.partition = partition
@@ -61,6 +64,7 @@ class EventBlock:
         self.bytes = size
         self.time_us = time_us
         self.event = event
+        self.times = times
 
     def __len__(self) -> int:
         return len(self.after)
@@ -135,6 +139,17 @@ class Writes(Sequence[Write]):
     def upserts(self) -> int:
         return len(self.values)
 
+    def times(self) -> list[int | None]:
+        """The commit times of the writes' rows; None for what a snapshot read."""
+        times = _joined([block.events.times() for block in self._blocks])
+        return times if self._order is None else [times[index] for index in self._order]
+
+    def chain(self, index: int) -> tuple[MappedRow, ...]:
+        """The rows of a write that folded several, () otherwise."""
+        number = index if self._order is None else self._order[index]
+        before = self._before.get(number)
+        return (*map(self._row, before), self._row(number)) if before else ()
+
     @property
     def superseded(self) -> Counter[TopicPartition]:
         """Rows that a later one of their key took the place of, by partition."""
@@ -160,9 +175,8 @@ class Writes(Sequence[Write]):
             return [self[each] for each in range(*index.indices(len(self)))]
         if index >= len(self.keys):
             raise IndexError(index)
-        number = index if self._order is None else self._order[index]
-        row, before = self._row(number), self._before.get(number)
-        return Write(row, row.position, (*map(self._row, before), row) if before else ())
+        row = self._row(index if self._order is None else self._order[index])
+        return Write(row, row.position, self.chain(index))
 
     def _row(self, number: int) -> MappedRow:
         block, index = self._block(number)
@@ -181,6 +195,13 @@ def folded(table: TargetTable, blocks: Sequence[RowBlock]) -> Writes | None:
         return None
     writes = Writes(blocks)
     return writes if writes.fold() else None
+
+
+def picker(indexes: Sequence[int]) -> Callable[[Image], Image]:
+    """A fast function that picks these places of a tuple, as a tuple."""
+    if len(indexes) == 1:
+        return itemgetter(slice(indexes[0], indexes[0] + 1))
+    return itemgetter(*indexes)
 
 
 def _joined(lists: list[list[Any]]) -> list[Any]:

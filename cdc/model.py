@@ -211,11 +211,26 @@ class DeletePolicy(StrEnum):
     IGNORE = "ignore"
 
 
+class Contributes(msgspec.Struct, frozen=True):
+    """Of a table whose rows are contributions: several sources make one row of the target table.
+
+    `mapping` is that table's stable name; `contributor` this source's name among its `sources`. The key's first `width`
+    columns are the target row's key; the others, which the target table does not have, tell apart source rows that
+    meet in one target row. `soft_delete`: the column that marks rows which no source has any more; None: they go.
+    """
+
+    mapping: str
+    contributor: str
+    width: int
+    soft_delete: str | None = None
+
+
 class TargetTable(msgspec.Struct, frozen=True):
     """What a compiled mapping writes: one table, its columns (key columns included) and its key.
 
     `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
-    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`.
+    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `contributes`: its rows are not the target
+    table's, but contributions to them.
     """
 
     mapping: str
@@ -226,6 +241,7 @@ class TargetTable(msgspec.Struct, frozen=True):
     on_delete: DeletePolicy = DeletePolicy.DELETE
     soft_delete: str | None = None
     partials: bool = False
+    contributes: Contributes | None = None
 
     @property
     def key_indexes(self) -> tuple[int, ...]:

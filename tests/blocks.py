@@ -47,5 +47,6 @@ def _block(rows: list[MappedRow]) -> RowBlock:
         len(rows),
         None,
         event,
+        lambda: [None if row.snapshot else row.time_us for row in rows],
     )
     return RowBlock(events, [row.key for row in rows], [row.values for row in rows])

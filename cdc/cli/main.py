@@ -13,6 +13,7 @@ from rich.console import Console
 from cdc.cli import deliveries, demo, epoch, mapping, metrics, parked, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
+from cdc.cli.explain import explain
 from cdc.cli.load import load_table
 from cdc.cli.rewind import rewind
 from cdc.cli.run import run
@@ -28,7 +29,7 @@ app = App(
 )
 source.app.command(epoch.new, name="new-epoch")
 source.app.command(load_table, name="load")
-for command in (run, status, compare, rewind, sweep, audit, types):
+for command in (run, status, compare, explain, rewind, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")
 for group in (parked, deliveries, metrics, mapping, source, epoch, stack, demo):

@@ -69,11 +69,15 @@ def partitions_of(consumer: Consumer, names: Iterable[str]) -> list[TopicPartiti
 
 
 def table_of(pipeline: Pipeline, name: str) -> TableMapping:
-    """The mapping whose target or source table is called `name`. Raises `Usage` unless there is exactly one."""
+    """The mapping whose target or source table is called `name`; of a table that several sources make, the one that
+    table@source names. Raises `Usage` unless there is exactly one."""
+    names = {table.id.removeprefix(f"{pipeline.name}/"): table for table in pipeline.tables}
+    if name in names:
+        return names[name]
     found = [table for table in pipeline.tables if name in (str(table.to), str(table.from_))]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(str(table.to) for table in pipeline.tables)
+    known = ", ".join(names)
     what = f"{len(found)} mappings of {name}" if found else f"no table {name}"
     raise Usage(f"{what} in pipeline {pipeline.name}", where=pipeline.file, hint=f"give one of {known}")
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
+from cdc.engine.merging_target import MergingTarget
 from cdc.engine.targets import open_state, open_target
 from cdc.engine.worker import Parts
+from cdc.errors import Usage
 from cdc.mapping.load import load
 from cdc.mapping.model import Pipeline
 from cdc.settings import KafkaSettings, RestSettings, Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
 from cdc.target.base import Target
+from cdc.target.contributions import ContributingTarget
 from cdc.target.rest import RestTarget
 from cdc.target.rest_requests import Requests
 
@@ -60,6 +64,20 @@ def parts(spec: WorkerSpec) -> Parts:
 
 def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:
     """The target of a pipeline's part, of whatever kind; it connects when it is opened."""
+    target = _plain_target(settings, pipeline, failpoint)
+    rules = {table.target_id: table.rules for table in pipeline.tables if table.contributor and table.rules}
+    if not rules:
+        return target
+    if not target.capabilities.contributions:
+        raise Usage(
+            f"target '{pipeline.target}' cannot keep what several sources say about one row",
+            where=f"{pipeline.file}: rules, {', '.join(sorted(rules))}",
+            hint="write these tables to a target that can (see the README's table of targets)",
+        )
+    return MergingTarget(cast(ContributingTarget, target), rules)
+
+
+def _plain_target(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint) -> Target:
     destination = settings.destination(pipeline.target)
     if not isinstance(destination, RestSettings):
         return open_target(destination)

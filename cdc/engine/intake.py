@@ -46,7 +46,7 @@ class Limits:
     """Bounds of one batch."""
 
     rows: int = 5000
-    bytes: int = 32 << 20
+    bytes: int = 16 << 20
 
 
 @dataclass

@@ -55,13 +55,16 @@ class _Compiler:
     def plan(self) -> Plan:
         self._columns()
         key = self._key()
+        width = len(key)
+        if self.mapping.contributor is not None:
+            key += self._source_key(key)
         self._soft_delete()
         self._stop_on_errors()
         self.found += request_findings(self.mapping, list(self.outputs), key)
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
         self._stop_on_errors()
-        return Plan(self.mapping, self.schema, self._target(key), makers, keys, tuple(self.found))
+        return Plan(self.mapping, self.schema, self._target(key, width), makers, keys, tuple(self.found))
 
     # Columns
 
@@ -183,6 +186,21 @@ class _Compiler:
             self._error("no-key", f"the key column '{left_out[0]}' of {table} is not copied", ("columns",), help=advice)
         return tuple(copies.get(self.names[name], name) for name in self.schema.key)
 
+    def _source_key(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        """Of a contribution: columns for the source row's key, where the target key does not hold all of it. Several
+        source rows may meet in one target row, and each has its own word."""
+        held = {self.outputs[name].maker.source for name in key if name in self.outputs}
+        added = []
+        for name in self.schema.key:
+            index = self.names[name]
+            if index not in held:
+                column = TargetColumn(f"@{name}", self.schema.columns[index].type, None, nullable=False)
+                self.outputs[column.name] = _Output(
+                    column, Maker(column.name, source=index, inputs=(index,)), ("from",)
+                )
+                added.append(column.name)
+        return tuple(added)
+
     def _keys(self, key: tuple[str, ...]) -> Keys:
         source_key = tuple(self.names[name] for name in self.schema.key)
         outputs = [self.outputs[name] for name in key]
@@ -217,7 +235,7 @@ class _Compiler:
     def _key_path(self, name: str | None = None) -> ValuePath:
         if self.mapping.key is None:
             return ("from",)
-        return ("key", self.mapping.key.index(name)) if name else ("key",)
+        return ("key", self.mapping.key.index(name)) if name in self.mapping.key else ("key",)
 
     # The target
 
@@ -228,21 +246,27 @@ class _Compiler:
             advice = "choose another name: soft_delete_column: …"
             self._error("duplicate-column", message, self.outputs[name].path, help=advice)
 
-    def _target(self, key: tuple[str, ...]) -> TargetTable:
+    def _target(self, key: tuple[str, ...], width: int) -> TargetTable:
         columns = [
             TargetColumn(column.name, column.type, column.sql_type, column.nullable and column.name not in key)
             for column in (output.column for output in self.outputs.values())
         ]
         soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
+        contributor, on_delete, contributes = self.mapping.contributor, self.mapping.on_delete, None
+        if contributor is not None:
+            contributes = self.mapping.contributes(width)
+            soft = None
+            on_delete = DeletePolicy.DELETE if on_delete is DeletePolicy.SOFT else on_delete
         return TargetTable(
             mapping=self.mapping.id,
             namespace=self.mapping.to.namespace,
             name=self.mapping.to.name,
             columns=tuple(columns),
             key=key,
-            on_delete=self.mapping.on_delete,
+            on_delete=on_delete,
             soft_delete=soft,
             partials=self._partials(key),
+            contributes=contributes,
         )
 
     def _partials(self, key: tuple[str, ...]) -> bool:

@@ -90,10 +90,15 @@ def clashes(pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
         for table in pipeline.tables:
             for target in table.targets or pipeline.targets:
                 first = tables.setdefault((target, table.to), table)
-                if first is not table:
+                if first is not table and not _contribute(table, first):
                     here, there = table.finding("", "", ("to",)), first.finding("", "", ("to",))
                     found.append(_twice(f"the table {table.to} of target '{target}'", here, there))
     return found
+
+
+def _contribute(table: TableMapping, other: TableMapping) -> bool:
+    """Whether both are sources of one table's rows, by the rules of one pipeline."""
+    return table.contributor is not None and table.target_id == other.target_id and table.id != other.id
 
 
 def _unknown_targets(pipeline: Pipeline) -> Iterable[Diagnostic]:

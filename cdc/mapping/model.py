@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
-from cdc.model import DeletePolicy
+from cdc.model import Contributes, DeletePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
@@ -66,7 +66,7 @@ class Batch(_Part):
 
     rows: int = Field(default=5000, ge=1, le=1_000_000)
     """Most records of one batch."""
-    bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1 << 30)
+    bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1 << 30)
     """Most bytes of Kafka records in one batch."""
     max_wait_ms: int = Field(default=200, ge=0, le=60_000)
     """Longest wait for a batch to fill while records keep coming. An idle stream is written at once."""
@@ -211,11 +211,35 @@ class TableMapping(_Part):
     _default_source: str | None = PrivateAttr(default=None)
     _document: Document | None = PrivateAttr(default=None)
     _path: ValuePath = PrivateAttr(default=())
+    _rules: TableRules | None = PrivateAttr(default=None)
 
     @property
     def id(self) -> str:
-        """'pipeline/target table': the stable name under which a target keeps this mapping's state."""
+        """'pipeline/target table': the stable name under which a target keeps this mapping's state; with '@name' where
+        it is one of several sources of the table's rows."""
+        return f"{self.target_id}@{self.contributor}" if self.contributor else self.target_id
+
+    @property
+    def target_id(self) -> str:
+        """The name of the target table's own state, where that is another."""
         return f"{self._pipeline}/{self.to}"
+
+    @property
+    def rules(self) -> TableRules | None:
+        """What the pipeline's `rules` say about the target table."""
+        return self._rules
+
+    @property
+    def contributor(self) -> str | None:
+        """Its name among the sources of the target table's rows; None where one source row makes one row."""
+        return (self.as_ or self.source_name) if self._rules is not None and self._rules.sources else None
+
+    def contributes(self, width: int) -> Contributes | None:
+        """How its rows contribute to the target table's; `width`: key columns that the target table has too."""
+        if self.contributor is None:
+            return None
+        soft = self.soft_delete_column if self.on_delete is DeletePolicy.SOFT else None
+        return Contributes(self.target_id, self.contributor, width, soft)
 
     @property
     def source_name(self) -> str:
@@ -329,4 +353,5 @@ class Pipeline(_Part):
             table._default_source = self.source
             table._document = document
             table._path = ("tables", index)
+            table._rules = self.rules.get(str(table.to), self.rules.get(EVERYTHING))
         return self

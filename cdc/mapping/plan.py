@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from cdc.blocks import EventBlock, Image, RowBlock
+from cdc.blocks import EventBlock, Image, RowBlock, picker
 from cdc.errors import CdcError, Poison
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.model import TableMapping
@@ -154,7 +154,7 @@ class Plan:
         self._keys = keys
         self._computes = any(maker.source is None for maker in makers)
         self._values = self._value_maker()
-        self._key_of = getter(target.key_indexes)
+        self._key_of = picker(target.key_indexes)
 
     def map(self, event: ChangeEvent) -> Mapped:
         """What `event` (of this plan's schema version) says about the target. Raises `Poison`: the event is parked."""
@@ -229,7 +229,7 @@ class Plan:
             return self._computed
         if copies == list(range(len(self.schema.columns))):
             return lambda images: images
-        pick = getter(copies)
+        pick = picker(copies)
         return lambda images: map(pick, images)
 
     def _computed(self, images: list[Image]) -> Iterable[Image | Poison]:
@@ -299,6 +299,7 @@ class KeylessPlan:
             key=(),
             on_delete=mapping.on_delete,
             soft_delete=mapping.soft_delete_column if mapping.on_delete is DeletePolicy.SOFT else None,
+            contributes=mapping.contributes(0),
         )
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:
@@ -314,13 +315,6 @@ class KeylessPlan:
         if event.op is not Op.TRUNCATE:
             return Poison("the record has no key", reason="missing_key", where=event.record.where, hint=_NEEDS_KEY)
         return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
-
-
-def getter(indexes: Sequence[int]) -> Callable[[Image], Image]:
-    """A fast function that picks these places of a tuple, as a tuple."""
-    if len(indexes) == 1:
-        return itemgetter(slice(indexes[0], indexes[0] + 1))
-    return itemgetter(*indexes)
 
 
 def _row(

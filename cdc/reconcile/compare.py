@@ -53,11 +53,12 @@ def compare(
 ) -> CompareReport:
     """Compare all mappings of `pipelines`, or those from or to one of `tables` ('schema.table').
 
-    A mapping whose target table is not there has the verdict 'never run'; REST targets are `not_compared`.
+    A mapping whose target table is not there has the verdict 'never run'; REST targets, and tables of which several
+    sources make the rows, are `not_compared`.
 
-    Raises `Usage` for an unknown table or REST targets only, `MappingError` for a mapping that does not fit the source,
-    `Terminal` for a source table that is not there, a table that may not be read, or when no target table is there,
-    `Transient` for a server that does not answer.
+    Raises `Usage` for an unknown table or when only such are asked for, `MappingError` for a mapping that does not fit
+    the source, `Terminal` for a source table that is not there, a table that may not be read, or when no target table
+    is there, `Transient` for a server that does not answer.
     """
     began = clock()
     options = options or Options()
@@ -101,16 +102,24 @@ def compare(
 
 
 def _comparable(settings: Settings, chosen: Sequence[_Chosen]) -> tuple[list[_Chosen], tuple[NotCompared, ...]]:
-    """Without those into REST targets, whose rows cannot be read: cdc deliveries tells what they were given."""
-    found = [each for each in chosen if each[0].target not in settings.rest_targets]
-    left_out = [pipeline for pipeline, _ in chosen if pipeline.target in settings.rest_targets]
+    """Those whose target rows can be read and follow from one source row, and the names of the others."""
+    reasons = [_left_out(settings, *each) for each in chosen]
+    left_out = tuple(dict.fromkeys(reason for reason in reasons if reason is not None))
+    found = [each for each, reason in zip(chosen, reasons, strict=True) if reason is None]
     if left_out and not found:
-        raise Usage(
-            f"the rows of {left_out[0].target} cannot be read: it is a REST target",
-            hint="cdc deliveries list --state refused; cdc parked list",
+        first = left_out[0]
+        raise Usage(f"cannot compare: {first.label} {first.reason}", hint="what it did not take: cdc parked list")
+    return found, left_out
+
+
+def _left_out(settings: Settings, pipeline: Pipeline, mapping: TableMapping) -> NotCompared | None:
+    if pipeline.target in settings.rest_targets:
+        return NotCompared(pipeline.label, "is a REST target, whose rows cannot be read (see cdc deliveries)")
+    if mapping.contributor is not None:
+        return NotCompared(
+            f"{pipeline.label}/{mapping.to}", "has rows that several sources make: no one of them tells all"
         )
-    labels = dict.fromkeys(pipeline.label for pipeline in left_out)
-    return found, tuple(NotCompared(label, "is a REST API (see cdc deliveries)") for label in labels)
+    return None
 
 
 def _chosen(pipelines: Sequence[Pipeline], tables: Sequence[str]) -> list[_Chosen]:

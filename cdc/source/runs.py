@@ -111,8 +111,9 @@ class Segment:
             self.after[:number],
             self.before[:number],
             sum(map(len, payloads)),
-            _time(envelopes),
+            next((time for time in map(_time, reversed(envelopes)) if time is not None), None),
             again,
+            lambda: list(map(_time, envelopes)),
         )
 
 
@@ -144,11 +145,10 @@ def _version(known: Sequence[Known], raw: RawRecord) -> Known | None:
     return None if value is None else next((each for each in known if value.startswith(each.prefix)), None)
 
 
-def _time(envelopes: list[Any]) -> int | None:
-    """Commit time of the newest streamed event; a snapshot's rows are older than its time says."""
-    for envelope in reversed(envelopes):
-        source = envelope.source
-        if not SNAPSHOTS.get(source.snapshot, "initial"):
-            time_us: int = source.ts_us if source.ts_us is not None else source.ts_ms * 1000
-            return time_us
-    return None
+def _time(envelope: Any) -> int | None:
+    """Commit time of a streamed event; a snapshot's rows are older than its time says."""
+    source = envelope.source
+    if SNAPSHOTS.get(source.snapshot, "initial"):
+        return None
+    time_us: int | None = source.ts_us
+    return source.ts_ms * 1000 if time_us is None else time_us

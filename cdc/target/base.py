@@ -59,6 +59,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     `upsert`         how a batch of full images is written, for people
     `one_writer`     a transaction keeps all others waiting: more workers read and map side by side, but write in turn
     `limits`         what it does not hold exactly, for people: such rows are parked, never rounded or cut
+    `contributions`  keeps what several sources say about one row (tables with `sources` in the rules): it is a
+                     `ContributingTarget`
     `max_rows`       the most rows of a batch; None: as the pipeline says
     """
 
@@ -68,6 +70,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     upsert: str = ""
     one_writer: bool = False
     limits: tuple[str, ...] = ()
+    contributions: bool = False
     max_rows: int | None = None
 
 

@@ -45,6 +45,7 @@ class MariaDbTarget(StagedTarget):
     capabilities = Capabilities(
         transactions=True,
         creates_tables=True,
+        contributions=True,
         upsert="LOAD DATA into a temporary table, then guarded UPDATE … JOIN and INSERT of the missing",
         limits=(
             "NaN and infinities",

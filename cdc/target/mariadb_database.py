@@ -59,6 +59,7 @@ class MariaDbDatabase(Savepoints):
 
     now = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
     for_update = " FOR UPDATE"
+    for_share = " LOCK IN SHARE MODE"
     id_type = "BIGINT AUTO_INCREMENT PRIMARY KEY"
     counts_upserts = True
 

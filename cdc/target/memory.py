@@ -67,6 +67,15 @@ class Table:
 
 
 @dataclass
+class Contributions:
+    """Those to one target table."""
+
+    shapes: list[str] = field(default_factory=list)
+    documents: dict[str, bytes] = field(default_factory=dict)
+    floors: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
 class Storage:
     """What survives a crash; several `MemoryTarget`s (workers) may share one."""
 
@@ -79,13 +88,14 @@ class Storage:
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
     epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
     reports: dict[str, WorkerReport] = field(default_factory=dict)
+    contributions: dict[str, Contributions] = field(default_factory=dict)
     last_id: int = 0
 
 
 class MemoryTarget:
     """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True)
+    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True)
 
     def __init__(
         self,
@@ -109,6 +119,10 @@ class MemoryTarget:
     def related(self, table: TargetTable) -> Related:
         """It has no constraints between rows."""
         return Related(f"{table.namespace}.{table.name}")
+
+    @property
+    def shapes(self) -> MemoryContributions:
+        return MemoryContributions(self.storage)
 
     def encode(self, table: TargetTable, writes: Writes) -> None:
         pass
@@ -186,6 +200,10 @@ class MemoryTransaction:
     def __init__(self, target: MemoryTarget, storage: Storage) -> None:
         self.target = target
         self.storage = storage
+
+    @property
+    def contributions(self) -> MemoryContributions:
+        return MemoryContributions(self.storage)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -305,6 +323,42 @@ class MemoryTransaction:
             self.storage.watermarks[self.target.owner, move.partition] = msgspec.structs.replace(
                 stored, next=move.next, tracker=stored.tracker if move.tracker is None else move.tracker
             )
+
+
+class MemoryContributions:
+    """A `ContributionStore` and a `ShapeStore`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._by_mapping = storage.contributions
+
+    def take(self, mapping: str, keys: Iterable[str]) -> dict[str, bytes]:
+        documents = self._of(mapping).documents
+        return {key: documents.get(key, b"") for key in keys}
+
+    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+        self._of(mapping).documents.update(documents)
+
+    def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
+        documents = self._of(mapping).documents
+        return {key: documents[key] for key in sorted(key for key in documents if key > after)[:limit]}
+
+    def floors(self, mapping: str) -> dict[str, bytes]:
+        return self._of(mapping).floors
+
+    def raise_floor(self, mapping: str, contributor: str, position: bytes) -> None:
+        self._of(mapping).floors[contributor] = position
+
+    def number(self, mapping: str, shape: str) -> int:
+        shapes = self._of(mapping).shapes
+        if shape not in shapes:
+            shapes.append(shape)
+        return shapes.index(shape)
+
+    def all(self, mapping: str) -> dict[int, str]:
+        return dict(enumerate(self._of(mapping).shapes))
+
+    def _of(self, mapping: str) -> Contributions:
+        return self._by_mapping.setdefault(mapping, Contributions())
 
 
 def _newest(stored: Table, key: Key) -> Position:

@@ -118,6 +118,12 @@ class Operator(Protocol):
     def record(self, parked_id: int) -> RawRecord | None:
         """A parked record as it came; None when it is not parked (any more)."""
 
+    def shapes(self, mapping: str) -> dict[int, str]:
+        """Of a table of which several sources make the rows: what its contributions' values are, by number."""
+
+    def contributions(self, mapping: str, key: str) -> bytes:
+        """What the sources said about one row, by the text of its key; b'' where nothing is kept."""
+
     # -- moving; each needs the state tables to be there
 
     def rewind(self, choose: Choose) -> None:

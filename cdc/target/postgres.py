@@ -42,6 +42,7 @@ from cdc.target.base import (
     Watermark,
     WorkerReport,
 )
+from cdc.target.postgres_contributions import PostgresContributions
 from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
@@ -95,6 +96,7 @@ class PostgresTarget:
         creates_tables=True,
         upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
         limits=("NUL in texts", "what a narrower column would round or cut"),
+        contributions=True,
     )
 
     def __init__(
@@ -119,6 +121,7 @@ class PostgresTarget:
             self.connection.execute(_END_STUCK_COPIES)
             migrate(self.connection)
         self.parked_store = ParkedStore(self.connection, owner)
+        self.shapes = PostgresContributions(self.connection, owner)
         self._tables.clear()
 
     def close(self) -> None:
@@ -295,6 +298,7 @@ class PostgresTarget:
 class PostgresTransaction:
     def __init__(self, target: PostgresTarget) -> None:
         self.target = target
+        self.contributions = target.shapes
         self.connection = target.connection
         self._used: set[str] = set()  # staging tables used in this transaction
         self._deferring = False

@@ -74,8 +74,8 @@ SELECT c.oid, c.relkind::text,
                AND EXISTS (SELECT FROM unnest(p.polroles) r
                            WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'USAGE') END)))
        THEN current_user::text END,
-       EXISTS (SELECT FROM pg_class m WHERE m.relpersistence = 'u'
-               AND (m.oid = c.oid OR m.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
+       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class m ON m.oid = p.relid
+                                         WHERE m.relpersistence = 'u'),
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
                AND t.tgtype & 7 = 7), -- before, each row, insert
        ARRAY(SELECT a.attname::text FROM pg_partitioned_table p, pg_attribute a

@@ -80,6 +80,17 @@ class PostgresOperator:
             for mapping, topic, position, found_at, ends in rows
         ]
 
+    def shapes(self, mapping: str) -> dict[int, str]:
+        if self._version == 3:  # the release before this one knew none
+            return {}
+        query = "SELECT number, shape FROM cdc.contribution_shape JOIN cdc.contribution_table ON id = table_id WHERE"
+        return dict(self._rows(f"{query} {_MINE} AND mapping = %s", (*self._owner, mapping)))
+
+    def contributions(self, mapping: str, key: str) -> bytes:
+        query = f"SELECT document FROM cdc.contribution JOIN cdc.contribution_table ON id = table_id WHERE {_MINE}"
+        rows = self._rows(f"{query} AND mapping = %s AND key = %s", (*self._owner, mapping, key))
+        return bytes(rows[0][0]) if rows else b""
+
     def parked(self) -> list[ParkedEntry]:
         query = f"SELECT {_ENTRY} FROM cdc.parked WHERE {_MINE} ORDER BY id"
         return [_entry(row) for row in self._rows(query, self._owner)]

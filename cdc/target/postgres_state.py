@@ -129,6 +129,33 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.delivered IS 'What each row of a target without transactions was given last: older is stale';
     """,
+    """
+    CREATE TABLE cdc.contribution_table (
+        id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL,
+        UNIQUE (pipeline, target, mapping)
+    );
+    COMMENT ON TABLE cdc.contribution_table IS 'Target tables of which several sources make the rows';
+    CREATE TABLE cdc.contribution_shape (
+        number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        table_id integer NOT NULL,
+        shape text NOT NULL
+    );
+    CREATE UNIQUE INDEX contribution_shape_once ON cdc.contribution_shape (table_id, md5(shape));
+    COMMENT ON TABLE cdc.contribution_shape IS 'What the values of contributions are: contributor and columns';
+    CREATE TABLE cdc.contribution_floor (
+        table_id integer NOT NULL, contributor text NOT NULL,
+        position bytea NOT NULL,
+        PRIMARY KEY (table_id, contributor)
+    );
+    COMMENT ON TABLE cdc.contribution_floor IS 'Position of the newest truncate of a source table: older is stale';
+    CREATE TABLE cdc.contribution (
+        table_id integer NOT NULL, key text COLLATE "C" NOT NULL,
+        document bytea NOT NULL,
+        PRIMARY KEY (table_id, key)
+    ) WITH (fillfactor = 50); -- a document is written again and again: its next version finds room beside it
+    COMMENT ON TABLE cdc.contribution IS 'What each source last said about a target row (see cdc explain)';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

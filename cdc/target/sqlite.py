@@ -30,6 +30,7 @@ class SqliteTarget(StagedTarget):
     capabilities = Capabilities(
         transactions=True,
         creates_tables=True,
+        contributions=True,
         upsert="rows into a temporary table, then INSERT … ON CONFLICT … WHERE",
         one_writer=True,
         limits=("integers beyond 64 bits in INTEGER columns", "NaN in REAL columns"),

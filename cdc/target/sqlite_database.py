@@ -56,6 +56,7 @@ class SqliteDatabase(Savepoints):
 
     now = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) * 1000"
     for_update = ""
+    for_share = ""
     id_type = "INTEGER PRIMARY KEY AUTOINCREMENT"
     table_options = ""
     counts_upserts = True

@@ -4,6 +4,7 @@
     sqlstate_parked.py     the parked store
     sqlstate_target.py     what a `Target` keeps: watermarks, epochs, reports, counts; base of sqlite.py and mariadb.py
     sqlstate_operator.py   the operator's side of the same tables
+    sqlstate_contributions.py   what several sources said about rows
     sqlstate_audit.py      the audit trail
     sqlstate_ledger.py     the delivery ledger of targets without transactions
     sqlround.py            one round of writes over a target's own statements
@@ -38,6 +39,7 @@ class Database(Protocol):
 
     now: str  # an expression: microseconds since 1970, an integer
     for_update: str  # what ends a SELECT whose rows nobody else may change until the end of the transaction
+    for_share: str  # the same, but others who say this may go on
     id_type: str  # definition of a primary key that the database numbers
     table_options: str  # what ends a CREATE TABLE of state
     counts_upserts: bool  # whether an upsert's row count is the number of rows that it inserted or changed
@@ -188,6 +190,35 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
             topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
             at_us BIGINT NOT NULL,
             PRIMARY KEY (pipeline, target, mapping, key_hash)
+        ) {table_options}
+        """,
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_contribution_table (
+            id {id_type},
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,
+            UNIQUE (pipeline, target, mapping)
+        ) {table_options}
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS cdc_contribution_shape (
+            number {id_type},
+            table_id INTEGER NOT NULL, shape_digest CHAR(64) NOT NULL, shape LONGTEXT NOT NULL,
+            UNIQUE (table_id, shape_digest)
+        ) {table_options}
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS cdc_contribution_floor (
+            table_id INTEGER NOT NULL, contributor VARCHAR(100) NOT NULL, position VARBINARY(22) NOT NULL,
+            PRIMARY KEY (table_id, contributor)
+        ) {table_options}
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS cdc_contribution (
+            table_id INTEGER NOT NULL, key_digest CHAR(64) NOT NULL,
+            row_key LONGTEXT NOT NULL, document LONGBLOB NOT NULL,
+            PRIMARY KEY (table_id, key_digest)
         ) {table_options}
         """,
     ),

@@ -12,7 +12,7 @@ from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import DISCARDED, Choose, Move, OpenSnapshot, ParkedEntry, PartitionState, WorkerState
-from cdc.target.sqlstate import Database, Row, marks, migrate, stored_version
+from cdc.target.sqlstate import Database, Row, digest, marks, migrate, stored_version
 from cdc.target.sqlstate_parked import MINE, ParkedStore, portions
 from cdc.target.sqlstate_target import Connect, add_epoch, add_tallies, stored_epochs
 
@@ -71,6 +71,17 @@ class SqlOperator:
             OpenSnapshot(mapping, topic, Position.unpack(position), moment(found_us), _ends(ends))
             for mapping, topic, position, found_us, ends in rows
         ]
+
+    def shapes(self, mapping: str) -> dict[int, str]:
+        query = "SELECT number, shape FROM cdc_contribution_shape JOIN cdc_contribution_table ON id = table_id WHERE"
+        return dict(
+            self._rows(f"{query} {MINE} AND mapping = ?", mapping) if self._has_state() and self._version > 2 else ()
+        )
+
+    def contributions(self, mapping: str, key: str) -> bytes:
+        query = "SELECT document FROM cdc_contribution JOIN cdc_contribution_table ON id = table_id WHERE"
+        rows = self._rows(f"{query} {MINE} AND mapping = ? AND key_digest = ?", mapping, digest(key))
+        return bytes(rows[0][0]) if rows else b""
 
     def parked(self) -> list[ParkedEntry]:
         return [_entry(row) for row in self._rows(f"SELECT {_ENTRY} FROM cdc_parked WHERE {MINE} ORDER BY id")]
@@ -163,8 +174,8 @@ class SqlOperator:
             self._version = stored_version(self._database)
         return self._version > 0
 
-    def _rows(self, query: str) -> list[Row]:
-        return self._database.rows(query, self._mine) if self._has_state() else []
+    def _rows(self, query: str, *more: str) -> list[Row]:
+        return self._database.rows(query, (*self._mine, *more)) if self._has_state() else []
 
 
 def moment(us: int) -> datetime:

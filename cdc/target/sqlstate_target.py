@@ -25,6 +25,7 @@ from cdc.target.base import (
 )
 from cdc.target.sqlround import PreparedTable
 from cdc.target.sqlstate import Database, Row, marks, migrate
+from cdc.target.sqlstate_contributions import SqlContributions
 from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_parked import MINE, ParkedStore
 
@@ -53,6 +54,7 @@ class SqlTarget:
         self._database = self._connect(True)
         migrate(self._database)
         self.parked_store = ParkedStore(self._database, owner)
+        self.shapes = SqlContributions(self._database, owner)
 
     def close(self) -> None:
         if self._database is not None:
@@ -168,6 +170,7 @@ class SqlTransaction:
         self.mine = target.mine
         self.database = target.database
         self.parked_store = target.parked_store
+        self.contributions = target.shapes
 
     def deferred(self) -> AbstractContextManager[None]:
         raise NotImplementedError

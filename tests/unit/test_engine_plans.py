@@ -10,7 +10,19 @@ from cdc.errors import Poison, Terminal
 from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import loads
 from cdc.mapping.plan import KeylessPlan, Plan
-from cdc.model import ChangeEvent, Column, ColumnType, Decision, Kind, MappedRow, Op, Position, RawRecord, TableSchema
+from cdc.model import (
+    ChangeEvent,
+    Column,
+    ColumnType,
+    Contributes,
+    Decision,
+    Kind,
+    MappedRow,
+    Op,
+    Position,
+    RawRecord,
+    TableSchema,
+)
 
 PIPELINE = """
 pipeline: two
@@ -74,6 +86,14 @@ def test_truncates_come_without_a_key_and_get_plans_of_their_own(plans: Plans) -
     (ignored,) = copies.map_batch([event(keyless, Op.TRUNCATE)])
     assert isinstance(ignored, Decision)
     assert ignored.reason == "ignored_truncate"
+
+
+def test_a_truncate_of_one_of_several_sources_is_about_its_words_only() -> None:
+    keyless = schema(Column("id", ColumnType(Kind.INTEGER, "int8")))
+    mine = PIPELINE.replace("target: hub\n", "target: hub\nrules: {hub.people: {sources: [crm, erp]}}\n")
+    people = Plans(loads(mine)).of(keyless)[0]
+    assert people.target.mapping == "two/hub.people@crm"
+    assert people.target.contributes == Contributes("two/hub.people", "crm", 0)
 
 
 def test_a_row_without_a_key_is_poison(plans: Plans) -> None:

@@ -70,3 +70,18 @@ def test_rest_parts_are_left_out_and_named(tmp_path: Path) -> None:
     assert [each.label for each in left_out] == ["mine:partner"]
     with pytest.raises(Usage, match="REST target"):
         _comparable(settings, _chosen([partner], []))
+
+
+def test_tables_that_several_sources_make_are_left_out_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "connections.yaml"
+    file.write_text("targets:\n  hub: {kind: sqlite, path: hub.db}\n")
+    pipeline = loads(
+        "pipeline: mine\ntarget: hub\nrules: {h.g: {sources: [a, b]}}\ntables:\n"
+        "  - {from: a.t, to: h.g, source: a}\n  - {from: b.t, to: h.g, source: b}\n"
+        "  - {from: a.t, to: h.t, source: a}\n"
+    )
+    found, left_out = _comparable(load(file), _chosen([pipeline], []))
+    assert [blank_report(*each).title for each in found] == ["mine/h.t"]
+    assert [each.label for each in left_out] == ["mine/h.g"]
+    with pytest.raises(Usage, match="several sources"):
+        _comparable(load(file), _chosen([pipeline], ["h.g"]))

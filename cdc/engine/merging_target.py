@@ -1,0 +1,69 @@
+"""A target around another: tables of contributions go through `cdc.engine.merging`, everything else straight on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from cdc.blocks import Writes
+from cdc.engine.merged import MergedTables
+from cdc.engine.merging import MergingTransaction
+from cdc.mapping.rules import TableRules
+from cdc.model import TargetTable
+from cdc.target.base import Advance, Owner, Related
+from cdc.target.contributions import ContributingTarget
+
+
+class MergingTarget:
+    """A `Target`. `rules`: of tables with several sources, by the target table's mapping."""
+
+    def __init__(
+        self, inner: ContributingTarget, rules: Mapping[str, TableRules], now_s: Callable[[], float] = time.time
+    ) -> None:
+        self.inner = inner
+        self.capabilities = inner.capabilities
+        self.register = inner.register
+        self.take = inner.take
+        self.watermarks = inner.watermarks
+        self.epochs = inner.epochs
+        self.begin_epoch = inner.begin_epoch
+        self.report = inner.report
+        self.parked_records = inner.parked_records
+        self.parked = inner.parked
+        self.queue = inner.queue
+        self.retries = inner.retries
+        self.purge = inner.purge
+        self.close = inner.close
+        self._tables = MergedTables(inner, rules)
+        self._now_s = now_s
+
+    def open(self, owner: Owner) -> None:
+        self._tables.clear()
+        self.inner.open(owner)
+
+    def prepare(self, table: TargetTable) -> None:
+        if table.contributes is None:
+            self.inner.prepare(table)
+        else:
+            self._tables.prepare(table)
+
+    def related(self, table: TargetTable) -> Related:
+        """Of a contribution: what the row that it is a part of refers to, as far as the contribution says so."""
+        if table.contributes is None:
+            return self.inner.related(table)
+        found, columns = self.inner.related(self._tables.of(table).merged.table), {each.name for each in table.columns}
+        keys = tuple(key for key in found.foreign_keys if columns >= set(key.columns))
+        return Related(found.name, keys)
+
+    def encode(self, table: TargetTable, writes: Writes) -> object:
+        return self.inner.encode(table, writes) if table.contributes is None else None
+
+    def forget(self) -> None:
+        self._tables.clear()
+        self.inner.forget()
+
+    @contextmanager
+    def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MergingTransaction]:
+        with self.inner.begin(moves) as transaction:
+            yield MergingTransaction(transaction, self._tables, self._now_s)
