@@ -17,6 +17,7 @@ import msgspec
 from cdc.engine.apply import Applier, Batch, TableBatch
 from cdc.engine.oracle import HEALING, Oracle
 from cdc.engine.oracle_related import Constraints, Reference, RelatedOracle
+from cdc.engine.order import Held
 from cdc.engine.parked import retry
 from cdc.model import (
     ColumnType,
@@ -34,6 +35,8 @@ from cdc.target.base import Advance, Owner, Parked, hold_of
 from tests.fix_targets import Bench
 
 Change = tuple[str, MappedRow]  # (table's short name, row)
+Again = Callable[[Iterable[Held]], None]
+"""A retry of these keys."""
 PARENT = TargetColumn("parent", ColumnType(Kind.INTEGER, "int8"))
 UNDECIDED = "a value that nobody gives up"
 """Who has it depends on the order of arrival; no source that keeps its own unique keys sends this."""
@@ -154,9 +157,10 @@ class Tables:
         return applier
 
     def play(
-        self, tape: Sequence[Change], cuts: Sequence[int] = (), seen: Callable[[Applier], None] | None = None
+        self, tape: Sequence[Change], cuts: Sequence[int] = (), seen: Callable[[Applier, Again], None] | None = None
     ) -> Applier:
-        """In batches, as a worker does; at the end time passes, until nothing heals any more."""
+        """In batches, as a worker does; at the end (`seen` looks at it before) time passes, until nothing heals any
+        more."""
         target = self.bench.target()
         target.open(self.owner)
         with closing(target):
@@ -174,10 +178,14 @@ class Tables:
             def guard(which: Iterable[TopicPartition]) -> list[Advance]:
                 return [Advance(each, marks[each].fence, done[each.topic], done[each.topic]) for each in which]
 
+            def again(keys: Iterable[Held]) -> None:
+                retry(target, keys, remap, guard, applier.held, applier.waiting)
+
             edges = sorted({0, *(cut for cut in cuts if cut < len(tape)), len(tape)})
             for start, end in pairwise(edges):
                 rows: dict[str, list[MappedRow]] = {}
                 for name, row in tape[start:end]:
+                    target.prepare(self.tables[name])
                     rows.setdefault(name, []).append(row)
                 moves = []
                 for name, found in rows.items():
@@ -186,15 +194,13 @@ class Tables:
                 applied = applier.apply(
                     Batch([TableBatch(self.tables[name], [*found]) for name, found in rows.items()], moves)
                 )
-                if applied.may_heal:
-                    retry(target, applied.may_heal, remap, guard, applier.held, applier.waiting)
+                again(applied.may_heal)
             if seen is not None:
-                seen(applier)
+                seen(applier, again)
             before: dict[tuple[str, str], str] = {}
             while applier.held != before:
                 before = dict(applier.held)
-                healing = {key for key, reason in before.items() if reason in HEALING}
-                retry(target, healing, remap, guard, applier.held, applier.waiting)
+                again({key for key, reason in before.items() if reason in HEALING})
             assert target.parked(list(partitions.values())) == applier.held
         return applier
 

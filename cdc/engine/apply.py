@@ -141,12 +141,19 @@ class Applier:
         return work.done
 
     def _in_order(self, tables: list[TableBatch]) -> list[TableBatch]:
+        """Parents first; but of tables that begin with a truncate the children, before all others."""
         if len(tables) < 2:
             return tables
-        places = {
-            table: number for number, table in enumerate(parents_first([t.table for t in tables], self.target.related))
-        }
-        return sorted(tables, key=lambda table: places[table.table])
+        first = parents_first([table.table for table in tables], self.target.related)
+        places = {table: place for place, table in enumerate(first)}
+        ordered = sorted(tables, key=lambda table: places[table.table])
+        truncated = [table for table in reversed(ordered) if _begins_with_truncate(table)]
+        return [*truncated, *(table for table in ordered if not _begins_with_truncate(table))]
+
+
+def _begins_with_truncate(batch: TableBatch) -> bool:
+    first = batch.found[0] if batch.found else None
+    return isinstance(first, MappedRow) and first.op is RowOp.TRUNCATE
 
 
 class Work:

@@ -146,7 +146,7 @@ def test_children_wait_for_parents_of_a_later_batch(bench: Bench, count: Count) 
     count.statements = 0
     waited: list[int] = []
     applier = tables.play(
-        [*children, *there, *parents], [len(children) + len(there)], seen=lambda each: waited.append(len(each.held))
+        [*children, *there, *parents], [len(children) + len(there)], seen=lambda each, _: waited.append(len(each.held))
     )
     assert waited == [500], "the others came in with the batch that brought their parents"
     assert count.statements < FEW
