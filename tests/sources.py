@@ -131,7 +131,7 @@ class SourceTape:
 
     def truncate(self) -> SourceTape:
         self._on(1)
-        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, 0), self._record()))
+        self.rows.append(MappedRow(RowOp.TRUNCATE, (), None, Position(1, self.place, self.place), self._record()))
         return self
 
     def _on(self, seconds: int) -> None:
@@ -155,7 +155,7 @@ class SourceTape:
                 op=RowOp.DELETE if op == "delete" else RowOp.UPSERT,
                 key=self._key(number),
                 values=None if op == "delete" else image,
-                position=Position(1, self.place, 0),
+                position=Position(1, self.place, self.place),
                 record=self._record(),
                 snapshot="initial" if op == "read" else "",
                 time_us=self.clock,
@@ -232,12 +232,13 @@ class Player:
         blocks: bool = True,
         only: Sequence[str] = tuple(SAYS),
         keyless: bool = False,
+        now_s: float = NOW_S,
     ) -> None:
         """`only`: the sources whose partitions this worker has. `keyless`: it meets records without a key only, which
         is how truncates come: nothing but the tables' names is known."""
         known = tables(customers, soft_delete)
         self.tables = {name: nameless(known[name]) if keyless else known[name] for name in known if name in only}
-        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: NOW_S)
+        self.target = MergingTarget(inner, {mapping_of(customers): rules}, lambda: now_s)
         self.target.open(Owner(customers, "target"))
         for table in self.tables.values():
             self.target.prepare(table)
@@ -246,15 +247,16 @@ class Player:
         self._fences = {name: marks[partition].fence for name, partition in partitions.items()}
         self._next: dict[str, int | None] = {name: marks[partition].next for name, partition in partitions.items()}
         self._blocks = blocks
+        self._seen: dict[tuple[str, int], MappedRow] = {}
         self.applier = Applier(self.target)
         self.applier.held = self.target.parked(list(partitions.values()))
 
     def play(self, tape: Sequence[tuple[str, MappedRow]], cuts: Sequence[int] = ()) -> None:
-        rows = {(name, row.record.offset): row for name, row in tape}
+        self._seen.update({(name, row.record.offset): row for name, row in tape})
 
         def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
             name = parked.mapping.split("@")[1]
-            return self.tables[name], rows[name, parked.record.offset]
+            return self.tables[name], self._seen[name, parked.record.offset]
 
         # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
         truncates = {index for index, (_, row) in enumerate(tape) if row.op is RowOp.TRUNCATE}

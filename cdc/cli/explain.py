@@ -41,7 +41,7 @@ def explain(
 def _print(found: Explanation) -> None:
     console = shown.console()
     state = "is there" if found.there else "is not there, by the rules"
-    console.print(f"{found.table} {found.key} {state}; written {found.version} times")
+    console.print(f"{found.table} {found.key} {state}; worked out last at {_time(found.written_at)}")
     if found.stale_rules:
         console.print("it was last written by other rules than the file's: the next change of any source brings these")
     if found.columns:

@@ -5,4 +5,6 @@ changed; withdrawn ones too) under the guard of the design; `resolve` makes the 
 contributions and the rules alone, so that any interleaving of the sources ends the same and a replay changes nothing;
 `combine` has what single rules do to a column's values. `cdc.engine.merging` brings contributions from the target and
 rows to it. A rule goes in with its line in the oracle (`cdc/engine/oracle_sources.py`).
+
+What may be changed here: rules and how they decide, never when or where something is written.
 """

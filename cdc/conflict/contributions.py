@@ -47,8 +47,9 @@ class Contribution(msgspec.Struct, array_like=True):
 
 
 class Document(msgspec.Struct, array_like=True):
-    """All contributions to one target row, by contributor and source key. `version` counts the row's writes: it is the
-    position under which the row is written. `rules`: the fingerprint of the rules that it was last resolved by."""
+    """All contributions to one target row, by contributor and source key. `version` rises with every write of the row:
+    it is the position under which it is written, in µs by the clock, so that it also rises when the document was
+    forgotten meanwhile. `rules`: the fingerprint of the rules that it was last resolved by."""
 
     version: int = 0
     rules: str = ""
@@ -61,8 +62,28 @@ class Document(msgspec.Struct, array_like=True):
                 if contribution.values is not None:
                     yield contributor, key, contribution
 
+    def memory_s(self) -> int | None:
+        """Since when it holds a contribution that was withdrawn; None: it holds none."""
+        oldest = None
+        for rows in self.by.values():
+            for said in rows.values():
+                if said.values is None and (oldest is None or said.withdrawn_s < oldest):
+                    oldest = said.withdrawn_s
+        return oldest
+
+    def forget(self, before_s: int) -> None:
+        """Drop contributions that were withdrawn before then: nothing can come that they would have to stop."""
+        for contributor, rows in list(self.by.items()):
+            kept = {key: said for key, said in rows.items() if said.values is not None or said.withdrawn_s >= before_s}
+            self.by[contributor] = kept
+            if not kept:
+                del self.by[contributor]
+
 
 def encode(document: Document) -> bytes:
+    """b'' for one without contributions."""
+    if not document.by:
+        return b""
     try:
         return _encoder.encode(document)
     except OverflowError:

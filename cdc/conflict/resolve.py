@@ -157,27 +157,26 @@ class Resolver:
         if getter is None:
             raise UnknownShapeError(said.shape)
         assert said.values is not None
-        values = getter((*said.values, NOTHING))
+        values = getter(said.values)
         time = _NEVER if said.time is None else said.time
         if said.times is None:
             return Word(contributor, key, values, (time,) * len(values))
-        times = getter((*[_NEVER if each is None else each for each in said.times], time))
+        times = getter(tuple([_NEVER if each is None else each for each in said.times]))
         return Word(contributor, key, values, times)
 
     def _all_steps(self, key: set[str]) -> Iterator[_Step | _NewestOfAll]:
         """The newest of every column at once first (most columns have that rule), then what takes more."""
-        yield _NewestOfAll([index for name, index in self._index.items() if name not in key])
         grouped = {name for group, _ in self.rules.groups for name in group}
+        rules = {name: self.rules.columns.get(name, self.rules.otherwise) for name in self._index}
+        plain = {name for name, rule in rules.items() if rule == _PLAIN_NEWEST and name not in grouped | key}
+        yield _NewestOfAll([index for name, index in self._index.items() if name in plain])
         for names, rule in self.rules.groups:
             indexes = [self._index[name] for name in names if name in self._index]
             if indexes:
                 yield _Step(indexes, self._choice(rule, indexes[0]), computes=False)
         for name, index in self._index.items():
-            if name not in grouped and name not in key:
-                rule = self.rules.columns.get(name, self.rules.otherwise)
-                if rule == _PLAIN_NEWEST:
-                    continue
-                yield _Step([index], self._find(rule, index), computes=rule.name in _COMPUTED)
+            if name not in grouped | key | plain:
+                yield _Step([index], self._find(rules[name], index), computes=rules[name].name in _COMPUTED)
 
     def _find(self, rule: Rule, index: int) -> _Find:
         """How a rule makes one column."""
@@ -323,13 +322,19 @@ def _merge(index: int, words: Words) -> _Found:
     """Of several with one time, the better rank comes later: its keys stay."""
     said = [word for word in reversed(words) if word.values[index] not in (None, NOTHING)]
     said.sort(key=lambda word: word.times[index])
-    return (merged([word.values[index] for word in said]) if said else None), None
+    texts = [word.values[index] for word in said]
+    if not texts:
+        return None, None
+    return (texts[0] if texts.count(texts[0]) == len(texts) else merged(texts)), None
 
 
 def _getter(shape: Shape, names: Sequence[str]) -> Callable[[Image], Image]:
-    """Picks a shape's values in the order of `names`, the last of what it is given for those it has not."""
-    places = {column.name: index for index, column in enumerate(shape.columns)}
-    return picker([places.get(name, len(shape.columns)) for name in names])
+    """Picks a shape's values in the order of `names`; NOTHING for those that it has not."""
+    own = [column.name for column in shape.columns]
+    if own == list(names):
+        return lambda values: values
+    pick = picker([own.index(name) if name in own else len(own) for name in names])
+    return lambda values: pick((*values, NOTHING))
 
 
 def _by_rank(found: tuple[int, str, str, Contribution]) -> tuple[int, str]:

@@ -52,13 +52,13 @@ class ColumnOrigin:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`version`: how often the row was written. `there`: whether the rules say that the row exists. `stale_rules`: it
-    was last written by other rules than the file's."""
+    """`there`: whether the rules say that it exists. `written_at`: when it was last worked out. `stale_rules`: that
+    was by other rules than the file's."""
 
     table: str
     key: str
     there: bool
-    version: int
+    written_at: datetime | None
     stale_rules: bool
     columns: list[ColumnOrigin]
     said: list[Said]
@@ -87,7 +87,7 @@ def explain(settings: Settings, pipelines: Sequence[Pipeline], table: str, key: 
         table=table,
         key=key,
         there=resolver.resolve(resolver.words(document)) is not None,
-        version=document.version,
+        written_at=_moment(document.version or None),
         stale_rules=document.rules != resolver.rules.fingerprint,
         columns=_columns(resolver, document, rules, names),
         said=[_said(shapes, source, each, said) for source, rows in document.by.items() for each, said in rows.items()],

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from cdc.blocks import Writes
+from cdc.conflict.contributions import decode
 from cdc.engine.merged import MergedTables
-from cdc.engine.merging import MergingTransaction
+from cdc.engine.merging import MergingTransaction, keep
 from cdc.mapping.rules import TableRules
 from cdc.model import TargetTable
 from cdc.target.base import Advance, Owner, Related
 from cdc.target.contributions import ContributingTarget
+
+PURGE_PORTION = 1000
+"""Most documents that are looked at in one transaction."""
 
 
 class MergingTarget:
@@ -33,10 +38,13 @@ class MergingTarget:
         self.parked = inner.parked
         self.queue = inner.queue
         self.retries = inner.retries
-        self.purge = inner.purge
-        self.close = inner.close
         self._tables = MergedTables(inner, rules)
+        self._mappings = sorted(rules)
         self._now_s = now_s
+        self._beside = ThreadPoolExecutor(1, "contributions")
+
+    def close(self) -> None:
+        self.inner.close()
 
     def open(self, owner: Owner) -> None:
         self._tables.clear()
@@ -66,4 +74,20 @@ class MergingTarget:
     @contextmanager
     def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MergingTransaction]:
         with self.inner.begin(moves) as transaction:
-            yield MergingTransaction(transaction, self._tables, self._now_s)
+            yield MergingTransaction(transaction, self._tables, self.inner.encode, self._beside, self._now_s)
+
+    def purge(self, keep_s: float) -> int:
+        gone = self.inner.purge(keep_s)
+        before_s = int(self._now_s() - keep_s)
+        for mapping in self._mappings:
+            with self.inner.begin() as transaction:
+                store = transaction.contributions
+                documents = {
+                    key: decode(kept) for key, kept in store.forgettable(mapping, before_s, PURGE_PORTION).items()
+                }
+                for document in documents.values():
+                    document.forget(before_s)
+                if documents:
+                    keep(store, mapping, documents)
+                gone += len(documents)
+        return gone

@@ -19,8 +19,13 @@ class ContributionStore(Protocol):
         """The documents of these keys, b'' where there is none yet. No other worker can take one of them before this
         transaction ends, whether there was a document or not; none can run `portion` either."""
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
-        """Replace documents that were taken."""
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        """Replace documents that were taken; an empty one goes. `memories`: of those that hold words which were
+        withdrawn, since when (seconds since 1970, the oldest)."""
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        """Documents with memories from before then, and from before the oldest parked record; taken, but not those that
+        others hold."""
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         """Documents in the order of their keys, behind the key `after` ('': from the first). All of the table's are

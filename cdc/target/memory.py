@@ -72,6 +72,7 @@ class Contributions:
 
     shapes: list[str] = field(default_factory=list)
     documents: dict[str, bytes] = field(default_factory=dict)
+    memories: dict[str, int] = field(default_factory=dict)
     floors: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -335,8 +336,19 @@ class MemoryContributions:
         documents = self._of(mapping).documents
         return {key: documents.get(key, b"") for key in keys}
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
-        self._of(mapping).documents.update(documents)
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        kept = self._of(mapping)
+        for key, document in documents.items():
+            kept.documents[key] = document
+            kept.memories.pop(key, None)
+            if not document:
+                del kept.documents[key]
+        kept.memories.update(memories)
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        kept = self._of(mapping)
+        old = sorted((since, key) for key, since in kept.memories.items() if since < before_s)
+        return {key: kept.documents[key] for _, key in old[:limit]}
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         documents = self._of(mapping).documents

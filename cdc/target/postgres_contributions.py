@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import psycopg
@@ -48,13 +49,36 @@ class PostgresContributions:
         ).fetchall()
         return dict(rows)
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
+        table, ends = self._id(mapping), [*accumulate(map(len, documents.values()))]
+        since = [memories.get(key, "") for key in documents] if memories else [""] * len(documents)
+        rows = "\n".join([f"{key}\t{end}\t{second}" for key, end, second in zip(documents, ends, since, strict=True)])
+        # One parameter brings all documents as they are, another says where each of them ends.
         self._connection.execute(
-            "UPDATE cdc.contribution AS c SET document = decode(d.document, 'hex')"
-            " FROM unnest(string_to_array(%s, E'\n'), string_to_array(%s, E'\n')) AS d(key, document)"
-            " WHERE c.table_id = %s AND c.key = d.key",
-            ("\n".join(documents), "\n".join(map(bytes.hex, documents.values())), self._id(mapping)),
+            "UPDATE cdc.contribution AS c"
+            " SET document = substring(%b FROM d.start FOR d.size), memory_s = nullif(d.since, '')::bigint"
+            " FROM (SELECT split_part(line, E'\t', 1) AS key, split_part(line, E'\t', 3) AS since,"
+            " coalesce(lag(split_part(line, E'\t', 2)::int) OVER w, 0) + 1 AS start, split_part(line, E'\t', 2)::int"
+            " - coalesce(lag(split_part(line, E'\t', 2)::int) OVER w, 0) AS size"
+            " FROM unnest(string_to_array(%s, E'\n')) WITH ORDINALITY AS u(line, number)"
+            " WINDOW w AS (ORDER BY number)) AS d WHERE c.table_id = %s AND c.key = d.key",
+            (b"".join(documents.values()), rows, table),
         )
+        empty = [key for key, document in documents.items() if not document]
+        if empty:
+            self._connection.execute(
+                "DELETE FROM cdc.contribution WHERE table_id = %s AND key = ANY(%s)", (table, empty)
+            )
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        rows = self._connection.execute(
+            "SELECT key, document FROM cdc.contribution WHERE table_id = %s AND memory_s < least(%s, (SELECT"
+            " extract(epoch FROM min(parked_at))::bigint FROM cdc.parked WHERE pipeline = %s AND target = %s))"
+            " ORDER BY memory_s LIMIT %s FOR UPDATE SKIP LOCKED",
+            (self._id(mapping), before_s, *self._owner, limit),
+            binary=True,
+        ).fetchall()
+        return dict(rows)
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         table = self._id(mapping)

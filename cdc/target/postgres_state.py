@@ -152,8 +152,11 @@ _VERSIONS: tuple[str, ...] = (
     CREATE TABLE cdc.contribution (
         table_id integer NOT NULL, key text COLLATE "C" NOT NULL,
         document bytea NOT NULL,
+        memory_s bigint,
         PRIMARY KEY (table_id, key)
     ) WITH (fillfactor = 50); -- a document is written again and again: its next version finds room beside it
+    CREATE INDEX contribution_by_memory ON cdc.contribution (table_id, memory_s) WHERE memory_s IS NOT NULL;
+    COMMENT ON COLUMN cdc.contribution.memory_s IS 'Since when it holds words that were withdrawn, seconds since 1970';
     COMMENT ON TABLE cdc.contribution IS 'What each source last said about a target row (see cdc explain)';
     """,
 )

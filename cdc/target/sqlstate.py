@@ -217,10 +217,11 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
         """
         CREATE TABLE IF NOT EXISTS cdc_contribution (
             table_id INTEGER NOT NULL, key_digest CHAR(64) NOT NULL,
-            row_key LONGTEXT NOT NULL, document LONGBLOB NOT NULL,
+            row_key LONGTEXT NOT NULL, document LONGBLOB NOT NULL, memory_s BIGINT,
             PRIMARY KEY (table_id, key_digest)
         ) {table_options}
         """,
+        "CREATE INDEX IF NOT EXISTS cdc_contribution_by_memory ON cdc_contribution (table_id, memory_s)",
     ),
 )
 

@@ -37,12 +37,26 @@ class SqlContributions:
                 found[row_key] = bytes(document)
         return found
 
-    def keep(self, mapping: str, documents: Mapping[str, bytes]) -> None:
+    def keep(self, mapping: str, documents: Mapping[str, bytes], memories: Mapping[str, int]) -> None:
         table = self._id(mapping)
         self._database.run_many(
-            "UPDATE cdc_contribution SET document = ? WHERE table_id = ? AND key_digest = ?",
-            [(document, table, digest(key)) for key, document in documents.items()],
+            "UPDATE cdc_contribution SET document = ?, memory_s = ? WHERE table_id = ? AND key_digest = ?",
+            [(document, memories.get(key), table, digest(key)) for key, document in documents.items() if document],
         )
+        self._database.run_many(
+            "DELETE FROM cdc_contribution WHERE table_id = ? AND key_digest = ?",
+            [(table, digest(key)) for key, document in documents.items() if not document],
+        )
+
+    def forgettable(self, mapping: str, before_s: int, limit: int) -> dict[str, bytes]:
+        (oldest_us,) = self._database.rows(f"SELECT min(parked_us) FROM cdc_parked WHERE {MINE}", self._owner)[0]
+        before = before_s if oldest_us is None else min(before_s, oldest_us // 1_000_000)
+        rows = self._database.rows(
+            "SELECT row_key, document FROM cdc_contribution WHERE table_id = ? AND memory_s < ? ORDER BY memory_s"
+            f" LIMIT ?{self._database.for_update}",
+            (self._id(mapping), before, limit),
+        )
+        return {key: bytes(document) for key, document in rows}
 
     def portion(self, mapping: str, after: str, limit: int) -> dict[str, bytes]:
         table = self._id(mapping) if after else self._lock(mapping, self._database.for_update)

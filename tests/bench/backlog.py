@@ -56,7 +56,7 @@ class Backlog:
             running_applier(self.world, self.source, target) as (process, pipeline),
             psycopg.connect(self.world.dsn(target), autocommit=True) as there,
         ):
-            return self._drained(lambda: applied(there, pipeline), lambda: process.poll() is None)
+            return self._drained(lambda: applied(there, pipeline), lambda: None if process.poll() is None else 'the process ended')
 
     def sink(self) -> Drained:
         with (
@@ -65,19 +65,20 @@ class Backlog:
             closing(self.world.admin()) as admin,
             Connect(self.source.settings.connect) as connect,
         ):
-            return self._drained(lambda: committed(admin, connector), lambda: connect.status(connector).problem is None)
+            return self._drained(lambda: committed(admin, connector), lambda: connect.status(connector).problem)
 
-    def _drained(self, done: Callable[[], int], alive: Callable[[], bool]) -> Drained:
+    def _drained(self, done: Callable[[], int], trouble: Callable[[], str | None]) -> Drained:
         began, first, there = time.monotonic(), self._next, self.source.records
         with closing(KafkaConsumer(bootstrap_servers=self.world.stack.endpoints.kafka)) as consumer, self._writing():
-            while alive() and time.monotonic() - began < _DEADLINE_S:
+            while trouble() is None and time.monotonic() - began < _DEADLINE_S:
                 now_done, end = done(), sum(self.source.ends_now(consumer).values())
                 seconds = time.monotonic() - began
                 if end - now_done <= _LEFT:
                     self.source.look()
                     return Drained(there, now_done, (self._next - first) / seconds, seconds)
                 time.sleep(0.2)
-        raise AssertionError(f"the backlog is not gone after {time.monotonic() - began:.0f} s: {done()} applied")
+        after = f"the backlog is not gone after {time.monotonic() - began:.0f} s: {done()} applied"
+        raise AssertionError(f"{after}; {trouble() or 'it still works'}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -5,7 +5,9 @@ Encoding them is the target's work, in another thread and a batch ahead, as a wo
 
 from __future__ import annotations
 
+import gc
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +68,8 @@ def rows_per_s(target: Target, table: TargetTable, rows: int, version: int, *, a
     """The target's transactions; the rows are mapped before the clock starts. `ahead`: encoded in another thread while
     the batch before is written; else in turns with it. The target is closed."""
     batches = [_mapped(table, keys, version) for keys in batches_of(rows)]
+    gc.disable()  # as in a worker, also the next line
+    sys.setswitchinterval(0.0005)
     target.open(Owner("bench", "target"))
     try:
         with ThreadPoolExecutor(1) as other:
@@ -82,6 +86,7 @@ def rows_per_s(target: Target, table: TargetTable, rows: int, version: int, *, a
                     coming = other.submit(target.encode, table, after)
             return rows / (time.monotonic() - began)
     finally:
+        gc.enable()
         target.close()
 
 

@@ -88,8 +88,8 @@ def test_when_a_row_is_there(bench: Bench, exists: Any) -> None:
         SourceTape("portal").add("full", 1, {"phone": "1"}).add("full", 3, {"phone": "3"}).add("delete", 3, {}).rows
     )
     billing = SourceTape("billing").add("full", 1, {"city": "x"}).rows
-    changes = [("crm", crm[0]), ("portal", portal.rows[0]), ("billing", billing[0])]
-    changes += [("crm", crm[1]), ("portal", portal.rows[1]), ("portal", portal.rows[2])]
+    changes = [("crm", crm[0]), ("portal", portal[0]), ("billing", billing[0])]
+    changes += [("crm", crm[1]), ("portal", portal[1]), ("portal", portal[2])]
     customers = new_name()
     player = Player(contributing(bench), customers, rules)
     with closing(player.target):
@@ -141,6 +141,7 @@ def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     portal.add("full", 2, {"phone": "3"})
     before = SourceTape("portal", clock=500).add("full", 3, {"name": "older than both"}).rows
     crm = SourceTape("crm").add("full", 1, {"name": "b"}).rows
+    Player(contributing(bench), customers).target.close()  # somebody met all columns
     first, *filled, second, last = [("portal", row) for row in portal.rows]
     rest = [("crm", crm[0]), ("portal", before[0]), *filled]
     for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
@@ -180,3 +181,20 @@ def test_a_change_from_the_future_is_parked(bench: Bench) -> None:
         player.play([("crm", row) for row in tape.rows])
         assert shown(bench, customers)[1,][1] == "a"
         assert player.applier.held == {(f"golden/hub.{customers}@crm", "[1]"): "clock_skew"}
+
+
+def test_what_was_withdrawn_is_forgotten_and_the_row_can_come_again(bench: Bench) -> None:
+    customers, day = new_name(), 86_400
+    player = Player(contributing(bench), customers)
+    crm = SourceTape("crm").add("full", 1, {"name": "a"}).add("delete", 1, {}).add("full", 2, {"name": "b"})
+    crm.add("full", 1, {"name": "c"})
+    portal = SourceTape("portal").add("full", 2, {"phone": "2"}).add("delete", 2, {}).rows
+    with closing(player.target):
+        player.play([*(("crm", row) for row in crm.rows[:3]), *(("portal", row) for row in portal)])
+        assert player.target.purge(day) == 0
+    later = Player(contributing(bench), customers, now_s=NOW_S + 2 * day)
+    with closing(later.target):
+        assert later.target.purge(day) >= 2
+        assert later.target.purge(day) == 0
+        later.play([("crm", crm.rows[3])])
+        assert {key: row[1] for key, row in shown(bench, customers).items()} == {(1,): "c", (2,): "b"}

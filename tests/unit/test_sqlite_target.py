@@ -16,6 +16,7 @@ from cdc.target.base import Advance, Owner, PoisonRow
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlite_types import declared_type, encoder, storage_of
+from cdc.target.sqlstate import _VERSIONS
 from cdc.target.sqlstate_operator import SqlOperator
 from tests import tapes
 from tests.tapes import PARTITION, play
@@ -206,10 +207,11 @@ def test_a_file_that_cannot_be_used(path: Path, broken: Callable[[Path], Path]) 
 
 def test_a_newer_release_has_been_here(path: Path) -> None:
     prepared(path, table_of(TEXT))
-    execute(path, "INSERT INTO cdc_state_version VALUES (3, 0)")
+    newest = len(_VERSIONS)
+    execute(path, f"INSERT INTO cdc_state_version VALUES ({newest + 1}, 0)")
     prepared(path, table_of(TEXT))  # the next release runs side by side
-    execute(path, "INSERT INTO cdc_state_version VALUES (4, 0)")
-    with pytest.raises(Terminal, match="state has version 4"):
+    execute(path, f"INSERT INTO cdc_state_version VALUES ({newest + 2}, 0)")
+    with pytest.raises(Terminal, match=f"state has version {newest + 2}"):
         prepared(path, table_of(TEXT))
 
 
