@@ -56,7 +56,9 @@ class Backlog:
             running_applier(self.world, self.source, target) as (process, pipeline),
             psycopg.connect(self.world.dsn(target), autocommit=True) as there,
         ):
-            return self._drained(lambda: applied(there, pipeline), lambda: None if process.poll() is None else 'the process ended')
+            return self._drained(
+                lambda: applied(there, pipeline), lambda: None if process.poll() is None else "the process ended"
+            )
 
     def sink(self) -> Drained:
         with (
