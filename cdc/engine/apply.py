@@ -15,12 +15,13 @@ import msgspec
 from cdc.blocks import RowBlock, Writes, folded
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
-from cdc.engine.oracle import HEALING, WAITING, needs_what_is_there
+from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
 from cdc.target.base import (
     MIXED_REASON,
+    WAITING,
     Advance,
     Parked,
     PoisonRow,

@@ -36,6 +36,7 @@ from cdc.model import (
     TargetTable,
     Value,
 )
+from cdc.target.base import WAITING
 
 APPLIED = Decision(Outcome.APPLIED)
 STALE = Decision(Outcome.SKIPPED, "stale")
@@ -45,8 +46,6 @@ MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
 HELD = Decision(Outcome.PARKED, "held")
 REFUSED = Decision(Outcome.PARKED, "refused")
 
-WAITING = frozenset({"foreign_key_missing", "foreign_key_referenced", "unique_violation", "exclusion_violation"})
-"""Reasons that end when some other row changes: its parent comes, its children go, somebody gives up a unique value."""
 HEALING = WAITING | {"update_missing", "moved_values_missing", "partial_image"}
 """Reasons that end by themselves when the missing change arrives; every other one waits for a person.
 `partial_image` is said only by targets that keep no values: a whole image of the row is what it waits for."""

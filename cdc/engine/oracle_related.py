@@ -22,8 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from cdc.engine.oracle import WAITING, Key, Oracle, Queue
+from cdc.engine.oracle import Key, Oracle, Queue
 from cdc.model import Decision, MappedRow, Value
+from cdc.target.base import WAITING
 
 
 @dataclass(frozen=True)

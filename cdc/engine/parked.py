@@ -15,11 +15,11 @@ from itertools import groupby
 import msgspec
 
 from cdc.engine.apply import Applied, Work
-from cdc.engine.oracle import HEALING, WAITING, must_wait, supersedes
+from cdc.engine.oracle import HEALING, must_wait, supersedes
 from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
-from cdc.target.base import Advance, Parked, Target, Transaction, hold_of
+from cdc.target.base import WAITING, Advance, Parked, Target, Transaction, hold_of
 
 KEYS_A_TRANSACTION = 500
 """Bound on one retry transaction: keys, not records; their whole queues are played together."""

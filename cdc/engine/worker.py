@@ -285,10 +285,17 @@ class Worker:
         return remapped(parked, self._retry_decoder, self._plans.of)
 
     def _check_parked(self) -> None:
-        number, most = self._control.parked_records(), self.pipeline.parked.max
-        if number > most:
+        limits, waiting = self.pipeline.parked, self._writer.waiting()
+        if waiting > limits.max_waiting:
             raise Terminal(
-                f"{number} records are parked, more than the {most} this pipeline allows",
+                f"{waiting} rows wait for other rows, more than the {limits.max_waiting} this pipeline allows a worker",
+                where=self.pipeline.name,
+                hint="cdc parked list; load what they refer to (cdc source load), or raise parked.max_waiting",
+            )
+        number = self._control.parked_records()
+        if number > limits.max:
+            raise Terminal(
+                f"{number} records are parked, more than the {limits.max} this pipeline allows",
                 where=self.pipeline.name,
                 hint="cdc parked list; mend the mapping or the target, `cdc parked retry`, or raise parked.max",
             )

@@ -22,7 +22,7 @@ from cdc.engine.order import WAIT_S, Held, Waiting
 from cdc.engine.parked import Guard, Remap, retry
 from cdc.errors import Fenced, Transient
 from cdc.retry import retrying
-from cdc.target.base import Owner, Target
+from cdc.target.base import WAITING, Owner, Target
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +87,10 @@ class Writer:
     def healing(self) -> set[Held]:
         """Held keys that wait for something that may have come by another way."""
         return {key for key, reason in self._applier.held.items() if reason in HEALING}
+
+    def waiting(self) -> int:
+        """How many held keys wait for other rows; only while the writer is not busy."""
+        return sum(reason in WAITING for reason in self._applier.held.values())
 
     def due(self) -> set[Held]:
         """Those of them whose turn to be tried again has come; only while the writer is not busy."""

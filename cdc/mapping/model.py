@@ -84,9 +84,11 @@ class Parked(_Part):
     """Limits for records that could not be applied and were set aside."""
 
     max: int = Field(default=1000, ge=0)
-    """The pipeline stops when more than this many records are parked."""
+    """The pipeline stops when more than this many records are parked. Those that wait for another row do not count."""
+    max_waiting: int = Field(default=20_000, ge=0)
+    """The pipeline stops when in one worker more rows than this wait for another row (a parent, a unique value)."""
     wait_hours: int = Field(default=24, ge=0)
-    """How long a record that waits for another row (a parent, a unique value) is tried again by the clock."""
+    """How long a row that waits for another one is tried again by the clock."""
 
 
 class Tombstones(_Part):

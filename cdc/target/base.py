@@ -30,6 +30,10 @@ from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
+WAITING = frozenset({"foreign_key_missing", "foreign_key_referenced", "unique_violation", "exclusion_violation"})
+"""Why records are parked that some other row stands in the way of, and that come in when it changes: their parent
+comes, their children go, somebody gives up a unique value."""
+
 
 def hold_of(key: tuple[Value, ...]) -> str:
     """The canonical text of a target key, under which parked records and lent values of it are found."""
@@ -297,7 +301,7 @@ class Target(Protocol):
         """Store a worker's report, replacing its last one."""
 
     def parked_records(self) -> int:
-        """How many records of this owner are parked."""
+        """How many records of this owner are parked, but for those that wait for another row (`WAITING`)."""
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         """Held keys of partitions: (mapping, hold) → reason of the first parked record."""

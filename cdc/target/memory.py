@@ -31,6 +31,7 @@ from cdc.model import (
 )
 from cdc.target.base import (
     MIXED_REASON,
+    WAITING,
     Advance,
     Capabilities,
     Epoch,
@@ -169,7 +170,7 @@ class MemoryTarget:
         self.storage.reports[report.worker] = report
 
     def parked_records(self) -> int:
-        return len(self._parked_in_order())
+        return sum(record.reason not in WAITING for record in self._parked_in_order())
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}

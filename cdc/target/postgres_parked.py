@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import Owner, Parked
+from cdc.target.base import WAITING, Owner, Parked
 
 _COLUMNS = (
     "id, mapping, hold, topic, partition, record_offset, record_key, record_value, headers, timestamp_ms, position,"
@@ -36,7 +36,8 @@ class ParkedStore:
         return {(mapping, hold): reason for mapping, hold, reason in rows}
 
     def number(self) -> int:
-        row = self.connection.execute(f"SELECT count(*) FROM cdc.parked WHERE {_MINE}", self.owner).fetchone()
+        query = f"SELECT count(*) FROM cdc.parked WHERE {_MINE} AND reason <> ALL(%s)"
+        row = self.connection.execute(query, (*self.owner, sorted(WAITING))).fetchone()
         return int(row[0]) if row else 0
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:

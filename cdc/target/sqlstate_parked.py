@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import Owner, Parked
+from cdc.target.base import WAITING, Owner, Parked
 from cdc.target.sqlstate import Database, Row, digest, marks
 
 _T = TypeVar("_T")
@@ -42,7 +42,8 @@ class ParkedStore:
         return held
 
     def number(self) -> int:
-        return int(self.database.rows(f"SELECT count(*) FROM cdc_parked WHERE {MINE}", self.owner)[0][0])
+        query = f"SELECT count(*) FROM cdc_parked WHERE {MINE} AND reason NOT IN ({marks(len(WAITING))})"
+        return int(self.database.rows(query, (*self.owner, *sorted(WAITING)))[0][0])
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
         self._read_us = int(self.database.rows(f"SELECT {self.database.now}")[0][0])

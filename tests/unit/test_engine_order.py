@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import msgspec
+import pytest
 
 from cdc.engine.order import FIRST_S, KEYS_AT_ONCE, LONGEST_S, Waiting, in_circles, parents_first
+from cdc.errors import Terminal
 from cdc.model import TargetTable
 from cdc.target.base import ForeignKey, Related
 from cdc.target.related import blocked, unique_edges
 from tests import tapes
+from tests.simulator import World as Simulated
 
 
 def family(**parents: str) -> tuple[dict[str, TargetTable], dict[TargetTable, Related]]:
@@ -149,3 +152,15 @@ def test_a_retry_between_two_batches_has_a_bound() -> None:
     assert len(world.waiting.due(world.held)) == KEYS_AT_ONCE
     world.now += FIRST_S
     assert world.waiting.due(world.held), "the others have their turn next"
+
+
+def test_too_many_waiting_rows_stop_the_pipeline() -> None:
+    simulated = Simulated()
+    simulated.start("one")
+    worker, _, _ = simulated.workers["one"]
+    most = worker.pipeline.parked.max_waiting
+    worker._writer.held = {("simulated/hub.people", f"[{key}]"): "foreign_key_missing" for key in range(most)}
+    worker._check_parked()
+    worker._writer.held["simulated/hub.people", "[-1]"] = "unique_violation"
+    with pytest.raises(Terminal, match="wait for other rows"):
+        worker._check_parked()
