@@ -205,7 +205,7 @@ def run(
 
         def heal(held: set[tuple[str, str]]) -> None:
             as_it_is = Advance(PARTITION, mark.fence, done or None, done or None)
-            retry(target, held, remap, partial(_always, as_it_is), applier.held)
+            retry(target, held, remap, partial(_always, as_it_is), applier.held, applier.waiting)
 
         for is_change, group in groupby(rows, lambda row: isinstance(row, MappedRow)):
             steps = list(group)

@@ -355,7 +355,7 @@ def retry_asked(target: Target, table: TargetTable, tape: Iterable[MappedRow], a
     (mark,) = target.watermarks()
     as_it_is = Advance(PARTITION, mark.fence, mark.next, mark.next)
     keys = target.retries([PARTITION])
-    retry(target, keys, remapping(table, tape), partial(_always, as_it_is), applier.held)
+    retry(target, keys, remapping(table, tape), partial(_always, as_it_is), applier.held, applier.waiting)
 
 
 def _found(

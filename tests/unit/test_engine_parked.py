@@ -40,7 +40,7 @@ class Bench:
         self.retry(done.may_heal)
 
     def retry(self, keys: set[Held]) -> None:
-        retry(self.target, keys, self.remap, lambda _: [], self.applier.held)
+        retry(self.target, keys, self.remap, lambda _: [], self.applier.held, self.applier.waiting)
 
     def remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
         if parked.record.offset not in self.rows:
