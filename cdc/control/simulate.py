@@ -34,7 +34,8 @@ MOST_KEYS = 10_000
 """Rows of several sources whose kept contributions are looked up."""
 
 NOTE = (
-    "state from before --since is not known: a row's first change since then may be decided as if the row were missing"
+    "not known: rows from before --since (their first change is decided as if they were missing), and what others wrote"
+    " to the target"
 )
 
 

@@ -37,7 +37,8 @@ Key = tuple[Value, ...]
 
 
 class Decided(NamedTuple):
-    """What was decided about one record for one mapping. `word`: applied, type:action, parked:reason, skipped:reason."""
+    """What was decided about one record for one mapping. `word`: applied, type:action, parked:reason or
+    skipped:reason."""
 
     word: str
     key: str
