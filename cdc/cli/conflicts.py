@@ -9,9 +9,11 @@ from cyclopts import App, Parameter
 
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
-from cdc.cli.shown import Output
+from cdc.cli.shown import Execute, Output, Reason
 from cdc.control import conflicts
 from cdc.control.conflicts import Asked, Detail, KnownConflict
+from cdc.control.reapply import Reapplication
+from cdc.control.reapply import reapply as run_reapply
 from cdc.control.rewind_request import read_time
 from cdc.control.run import find_pipelines, one_pipeline, pipeline_placeholder
 from cdc.control.simulate import Simulated
@@ -19,6 +21,7 @@ from cdc.control.simulate import simulate as run_simulation
 from cdc.errors import Usage
 from cdc.mapping.load import load as load_pipeline
 from cdc.model import ConflictType
+from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="conflicts", help="Conflicts that rules decided: how many, between which values, and what if.")
@@ -160,6 +163,44 @@ def _print_conflicts(found: list[KnownConflict]) -> None:
         for each in found
     ]
     shown.print_entries(("id", "at (UTC)", "rule"), entries, right=("id",))
+
+
+@app.command
+def reapply(
+    *tables: Annotated[str, Parameter(help="Only these target tables: schema.table.")],
+    execute: Execute = False,
+    reason: Reason = "",
+    pipeline: Only = (),
+    output: Output = "table",
+    mappings: Mappings = _MAPPINGS,
+    connections: Connections = DEFAULT_PATH,
+) -> int:
+    """After a change of rules: work out anew all rows that several sources make, from what is kept of them.
+
+    A row follows the new rules by itself when one of its sources speaks again; this does it for all, while workers run.
+    Without --execute every row is worked out, written and taken back: only says how many there are.
+    """
+    check_reason(execute, reason)
+    settings, pipelines = load(connections), find_pipelines(mappings, pipeline)
+    done = run_reapply(settings, pipelines, tables, execute=False)
+    if execute and done.rows:
+        rehearsed = done
+
+        def action() -> Reapplication:
+            return run_reapply(settings, pipelines, tables, execute=True)
+
+        done = audited(settings, f"conflicts reapply {' '.join(tables)}".strip(), reason, rehearsed, action)
+    if output == "json":
+        shown.print_json(done.to_dict())
+        return 0
+    table = shown.table(
+        "pipeline", "table", "rows kept", "made by other rules", right=("rows kept", "made by other rules")
+    )
+    for each in done.tables:
+        table.add_row(each.pipeline, each.table, f"{each.looked:,}", f"{each.rows:,}")
+    shown.console().print(table)
+    shown.console().print(f"{done.rows:,} rows were worked out anew" if done.executed else shown.NOT_DONE)
+    return 0
 
 
 def _print_detail(found: Detail, values: bool) -> None:

@@ -5,7 +5,7 @@ A change of any source does that by itself for its row; this does it for all row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,6 +29,16 @@ class Table:
     looked: int = 0
     rows: int = 0
 
+
+@dataclass(frozen=True)
+class Reapplication:
+    tables: tuple[Table, ...]
+    executed: bool
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -43,8 +53,7 @@ def reapply(
     tables: Sequence[str],
     *,
     execute: bool,
-    progress: Callable[[Table], None] = lambda table: None,
-) -> list[Table]:
+) -> Reapplication:
     """`tables`: only these ('schema.table'); none: all. Without `execute` every portion is written and taken back, so
     that it is known that the rules can make every row. Raises `Usage` when there is nothing to do it for."""
     found = [
@@ -56,7 +65,8 @@ def reapply(
     ]
     if not found:
         raise Usage("no such table has rules with several sources", hint="see 'rules:' in the mapping files")
-    return [_one(settings, pipeline, mapping, execute, progress) for pipeline, mapping in found]
+    done = tuple(_one(settings, pipeline, mapping, execute) for pipeline, mapping in found)
+    return Reapplication(done, execute)
 
 
 def _first_of_each(pipeline: Pipeline) -> list[TableMapping]:
@@ -64,9 +74,7 @@ def _first_of_each(pipeline: Pipeline) -> list[TableMapping]:
     return list({mapping.to: mapping for mapping in pipeline.tables if mapping.contributor is not None}.values())
 
 
-def _one(
-    settings: Settings, pipeline: Pipeline, mapping: TableMapping, execute: bool, progress: Callable[[Table], None]
-) -> Table:
+def _one(settings: Settings, pipeline: Pipeline, mapping: TableMapping, execute: bool) -> Table:
     target = target_of(settings, pipeline)
     assert isinstance(target, MergingTarget), "the mapping has a contributor"
     done = Table(pipeline.label, str(mapping.to))
@@ -87,7 +95,6 @@ def _one(
                 pass
             after = portion.after
             done = replace(done, looked=done.looked + portion.looked, rows=done.rows + portion.rows)
-            progress(done)
         return done
     finally:
         target.close()

@@ -243,6 +243,9 @@ class Oracle:
                 if supersedes(row, decision):
                     waiting = [other for other in waiting if other.position > row.position]
                 waiting = self._again(waiting)
+                if waiting and not self.table.supersede and self._decide(waiting[0]).reason not in HEALING:
+                    waiting += queue.rows[number + 1 :]  # it waits for a person now, and they behind it
+                    break
             elif decision.reason in HEALING or self.table.supersede:
                 waiting.append(row)
             else:

@@ -186,6 +186,8 @@ class _Play:
             else:
                 self._leave(item, item.decision)
                 waiting = yield from self._again(self._superseded_by(item, waiting))
+                if waiting and not supersede and not waiting[0].waits:
+                    return waiting + items[number + 1 :]  # it waits for a person now, and they behind it
         return (yield from self._again(waiting))
 
     def _again(self, waiting: list[_Item]) -> _Steps:

@@ -37,8 +37,7 @@ Key = tuple[Value, ...]
 
 
 class Decided(NamedTuple):
-    """What was decided about one record for one mapping. `word`: applied, type:action, parked:reason or
-    skipped:reason."""
+    """What was decided about a record for a mapping. `word`: applied, type:action, parked:reason, skipped:reason."""
 
     word: str
     key: str

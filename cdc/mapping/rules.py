@@ -101,19 +101,20 @@ class TableRules(_Part):
     groups: dict[Name, Group] = Field(default_factory=dict)
     """Columns that belong together."""
     detect: Detect = "position"
-    """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that this
-    mapping did not write are still known). `changed_columns`: what the change changes must be as its before image says;
-    what it does not change is neither compared nor written. `all_columns`: every column without a rule of its own must
-    be so. On PostgreSQL both need REPLICA IDENTITY FULL at the source; a change without before image is not compared.
-    `{version: column}`: the row's version must not be higher than the change's. `commit_time`: nor must the commit time
-    of the change that made the row (kept beside it, in `_cdc_time`, where others may set it too)."""
+    """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that
+    this mapping did not write are still known). `changed_columns`: what the change changes must be as its before
+    image says; what it does not change is neither compared nor written. `all_columns`: every column without a rule
+    of its own must be so. On PostgreSQL both need REPLICA IDENTITY FULL at the source; a change without before
+    image is not compared. `{version: column}`: the row's version must not be higher than the change's.
+    `commit_time`: nor must the commit time of the change that made the row (kept beside it, in `_cdc_time`, where
+    others may set it too)."""
     on: dict[Annotated[ConflictType, Field(strict=False)], Annotated[Action, Field(strict=False)]] = Field(
         default_factory=dict
     )
-    """What to do, by type of conflict. Without a word: what is there is merged by the columns' rules, what is missing is
-    inserted, deletes delete, and what the target refuses is parked. `source_wins` writes the change as it is;
-    `target_wins` and `skip` leave the row; `update_if_newer`, `newest` and `oldest` need `detect` by version or commit
-    time; `park` sets the change and its key aside for a person; `error` stops the pipeline.
+    """What to do, by type of conflict. Without a word: what is there is merged by the columns' rules, what is
+    missing is inserted, deletes delete, and what the target refuses is parked. `source_wins` writes the change as
+    it is; `target_wins` and `skip` leave the row; `update_if_newer`, `newest` and `oldest` need `detect` by version
+    or commit time; `park` sets the change and its key aside for a person; `error` stops the pipeline.
     `target_column_missing` and `target_table_missing: error`: nothing is added to the target, the pipeline stops;
     `source_column_missing: skip`: a column that the source no longer has is not written any more."""
     max_skew_s: float = Field(default=60.0, gt=0, le=86_400)

@@ -1,10 +1,10 @@
 """The SQL for a table with conflict rules (`cdc.rules`), composed once per table.
 
 Its staging table has more columns: `_kind` (bits below), `_least` (the lowest version or commit time of the changes
-that were folded), `_time`, and for before images `_seen` ('1' for each compared column that the image has) and
-`_before_i`. What no rule has to decide is written at once, by statements that check that nothing is to be decided; for
-the others the facts are read, and what was decided on them is written only onto the very rows that were read (by their
-`ctid`).
+that were folded), `_time`, and for before images `_before_i`, with bits that say which of them are compared (`_seen_…`,
+NULL without an image) and which come with a value (`_given_…`; the others are as the new one). What no rule has to
+decide is written at once, by statements that check that nothing is to be decided; for the others the facts are read,
+and what was decided on them is written only onto the very rows that were read (by their `ctid`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CREATED, MOVED, UNKNOWN = 1, 2, 4
 
 _PAIRS = "unnest(%s::tid[], %s::tid[]) AS v(here, there)"
 _PAIRED = "s.ctid = v.here AND t.ctid = v.there AND {t_is_s}"
+BITS = 60
+"""Columns that one number of `_seen_…` and `_given_…` tells of."""
 _BASE = sql.SQL("coalesce(s._base, s._position)")
 """The position of the first of the changes that were folded."""
 _AS_TEXT = {Kind.JSON, Kind.LITERAL, Kind.ARRAY}  # some of their types have no equality
@@ -259,7 +261,9 @@ class _Composer(Composer):
         if self.rules.version is not None:
             yield "_least", self.typed(self.names[self.rules.version])
         if self.rules.reads_before:
-            yield "_seen", sql.SQL("''::text")
+            for number in range(0, len(self.rules.compared), BITS):
+                yield f"_seen_{number // BITS}", sql.SQL("0::bigint")
+                yield f"_given_{number // BITS}", sql.SQL("0::bigint")
             yield from ((f"_before_{index}", self.typed(self.names[index])) for index in self.rules.compared)
 
     def stage_extras(self) -> Piece:
@@ -308,19 +312,26 @@ class _Composer(Composer):
     def different(self) -> list[Piece]:
         """Of each compared column, whether it differs; NULL for a change without a before image."""
         found: list[Piece] = []
-        for place, index in enumerate(self.rules.compared, 1):
+        for place, index in enumerate(self.rules.compared):
             column = self.table.columns[index]
-            cast = sql.SQL("::text") if column.type.kind in _AS_TEXT or column.type.native == "xml" else sql.SQL("")
+            cast = sql.SQL("::text" if column.type.kind in _AS_TEXT or column.type.native == "xml" else "")
             found.append(
-                sql.SQL("(substr(s._seen, {}, 1) = '1' AND ").format(sql.Literal(place))
-                + self.column(column.name, "t.")
-                + cast
-                + sql.SQL(" IS DISTINCT FROM s.")
-                + identifier(f"_before_{index}")
-                + cast
-                + sql.SQL(")")
+                sql.SQL("({} <> 0 AND {}{} IS DISTINCT FROM CASE WHEN {} = 0 THEN {} ELSE {} END{})").format(
+                    self.bit("_seen", place),
+                    self.column(column.name, "t."),
+                    cast,
+                    self.bit("_given", place),
+                    self.column(column.name, "s."),
+                    sql.SQL("s.") + identifier(f"_before_{index}"),
+                    cast,
+                )
             )
         return found
+
+    def bit(self, name: str, place: int) -> Piece:
+        """Not 0 where the compared column at `place` has its bit."""
+        number = identifier(f"{name}_{place // BITS}")
+        return sql.SQL("s.{} & {}").format(number, sql.Literal(1 << place % BITS))
 
     @property
     def there(self) -> Piece:
@@ -363,8 +374,8 @@ class _Composer(Composer):
         if self.table.partials:
             found.append(sql.SQL("substr(s._mask, {}, 1) = '0'").format(sql.Literal(index + 1)))
         if self.rules.detect is Detect.CHANGED_COLUMNS and index in self.rules.compared:
-            place = sql.Literal(self.rules.compared.index(index) + 1)
-            found.append(sql.SQL("substr(s._seen, {}, 1) = '0'").format(place))
+            place = self.rules.compared.index(index)
+            found.append(self.bit("_seen", place) + sql.SQL(" = 0"))
         return found
 
     def _combined(self, index: int) -> Piece:

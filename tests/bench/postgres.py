@@ -8,7 +8,8 @@ for its disk. The last line is JSON; `ratio_…` is the target's rows/s divided 
     existing   COPY into a staging table, then a guarded INSERT … ON CONFLICT
 
 `ratio_ruled_…` is the target's rows/s with conflict rules that compare divided by its own without rules: on existing
-rows (`conflicts`: of which every hundredth was made by somebody else), and new ones into a table that is not empty.
+rows (`conflicts`: of which every hundredth was made by somebody else), new ones into a table that is not empty, and
+updates with before images, beside the same rows, carried one by one too.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ import msgspec
 import psycopg
 from cyclopts import App
 
-from cdc.model import Action, Combine, ConflictType, Rules, TargetTable, Unit, Value
+from cdc.model import Action, Combine, ConflictType, Detect, Rules, TargetTable, Unit, Value
 from cdc.stack import Stack
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_lines import copy_line_builder
-from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, table_of, values_of
+from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, single_rows_per_s, table_of, values_of
 
 _versions = itertools.count(1)
 _AT = {name: index for index, name in enumerate(COLUMNS)}
@@ -74,6 +75,15 @@ class Bench:
         self.run("UPDATE bench.people SET _cdc_position = NULL WHERE id % 100 = 0", "VACUUM bench.people")
         return self.target(table)
 
+    def comparing(self, detect: Detect) -> TargetTable:
+        rules = Rules(detect, compared=tuple(index for name, index in _AT.items() if name != "id"))
+        return msgspec.structs.replace(self.table, rules=rules)
+
+    def expecting(self, table: TargetTable) -> float:
+        """Updates with before images, on rows that are as these say."""
+        target = PostgresTarget(lambda: psycopg.connect(self.dsn, autocommit=True))
+        return single_rows_per_s(target, table, self.rows, next(_versions))
+
     def new_rows(self, table: TargetTable) -> float:
         """New rows into a table that holds another one."""
         self.run("TRUNCATE bench.people", "INSERT INTO bench.people (id) VALUES (-1)")
@@ -111,6 +121,9 @@ class Bench:
                 "upsert_existing": lambda: self.by_hand("stage", upsert),
                 "ruled_existing": lambda: self.target(self.ruled),
                 "ruled_conflicts": lambda: self.among_others(self.ruled),
+                "target_single": lambda: self.expecting(self.table),
+                "ruled_all_columns": lambda: self.expecting(self.comparing(Detect.ALL_COLUMNS)),
+                "ruled_changed_columns": lambda: self.expecting(self.comparing(Detect.CHANGED_COLUMNS)),
                 "target_new": lambda: self.new_rows(self.table),
                 "ruled_new": lambda: self.new_rows(self.ruled),
             }.items():
@@ -121,6 +134,8 @@ class Bench:
             "ratio_existing": round(best["target_existing"] / best["upsert_existing"], 2),
             "ratio_ruled_existing": round(best["ruled_existing"] / best["target_existing"], 2),
             "ratio_ruled_conflicts": round(best["ruled_conflicts"] / best["target_existing"], 2),
+            "ratio_ruled_all_columns": round(best["ruled_all_columns"] / best["target_single"], 2),
+            "ratio_ruled_changed_columns": round(best["ruled_changed_columns"] / best["target_single"], 2),
             "ratio_ruled_new": round(best["ruled_new"] / best["target_new"], 2),
         }
 

@@ -367,6 +367,18 @@ def test_a_change_dated_in_the_future_is_parked(ruled: Bench) -> None:
         assert played.parked == {"[1]": "clock_skew", "[2]": "clock_skew"}
 
 
+def test_updates_into_an_empty_table_are_decided(ruled: Bench) -> None:
+    """A table that is empty is loaded directly, but not with what should be there: in no batch, and in no other way."""
+    skip = ((ConflictType.UPDATE_MISSING, Action.SKIP),)
+    for given in (Rules(on=skip), Rules(Detect.ALL_COLUMNS, units=UNITS, on=skip)):
+        for single, blocks in itertools.product((True, False), repeat=2):
+            steps = [Change("u", 1, COMING, 10), Change("c", 2, COMING, 20), Change("c", 3, COMING, 30)]
+            played = play(ruled, new_table(given), rows_of(given, steps), single=single, blocks=blocks)
+            assert played.rows == {2: COMING, 3: COMING}
+            assert played.told == {"skipped update_missing:skip"}
+            assert played.tallies.total() == 3
+
+
 def test_conflicts_never_cost_a_statement_a_row(ruled: Bench) -> None:
     """As many statements for one conflict of each kind as for fifty."""
     if not isinstance(ruled.target(), PostgresTarget):
