@@ -79,7 +79,7 @@ def test_a_truncate_empties_the_table() -> None:
 
 def test_what_other_sources_said_before_is_known() -> None:
     columns = (TargetColumn("id", ID, None, False), TargetColumn("name", TEXT))
-    shapes = {7: msgspec.json.encode((name, columns, ("id",))).decode() for name in ("portal",)}
+    shapes = {7: msgspec.json.encode(("portal", columns, ("id",))).decode()}
     portal = Contribution(Position(1, 5, 5).pack(), 99_000_000, 7, (1, "portal's"))
     crm = Contribution(Position(1, 9, 9).pack(), 99_000_000, 7, (1, "of later"))
     kept = {
