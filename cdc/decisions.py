@@ -7,7 +7,8 @@ values are, per batch, the first `KEPT` of each table and type: a flood of confl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -72,15 +73,20 @@ class Conflicts:
         table: TargetTable,
         partition: TopicPartition,
         conflict: Conflict,
-        row: Callable[[], tuple[MappedRow, str]],
+        rows: Iterator[Callable[[], tuple[MappedRow, str]]],
+        number: int = 1,
     ) -> None:
-        """`row`: the change and the text of its key, asked for only where they are kept."""
-        self.counts[Counted(table.mapping, partition, conflict.type, conflict.action)] += 1
+        """`number` changes that met the same. `rows`: each with the text of its key, made only where it is kept."""
+        self.counts[Counted(table.mapping, partition, conflict.type, conflict.action)] += number
         kind = table.mapping, conflict.type
-        if conflict.type is ConflictType.STALE or self._kept[kind] >= KEPT:
-            return
-        self._kept[kind] += 1
-        change, hold = row()
+        if conflict.type is not ConflictType.STALE and self._kept[kind] < KEPT:
+            for row in islice(rows, KEPT - self._kept[kind]):
+                self._kept[kind] += 1
+                self._keep(table, partition, conflict, *row())
+
+    def _keep(
+        self, table: TargetTable, partition: TopicPartition, conflict: Conflict, change: MappedRow, hold: str
+    ) -> None:
         if conflict.seen is None:
             conflict = msgspec.structs.replace(conflict, seen=seen(None, incoming(table, change), None))
         # Where a mapping masks columns, this is the place: what is stored and shown of conflicts passes here, once.
