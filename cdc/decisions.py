@@ -31,6 +31,9 @@ from cdc.model import (
 KEPT: Final = 20
 """Conflicts of a batch that are kept with values, of each table and type."""
 
+LONGEST: Final = 1000
+"""Characters of a value that are kept."""
+
 Values = Mapping[str, Value]
 _STALE = Conflict(ConflictType.STALE, Action.SKIP)
 _PARKED = {
@@ -120,11 +123,21 @@ def seen(before: Values | None, incoming: Values | None, resulting: Values | Non
     names = dict.fromkeys(name for side in there for name in side)
     whole = len(there) < len(sides)
     told = [name for name in names if whole or len({side[name] for side in there if name in side}) > 1]
-    return Seen(*(None if side is None else {name: side[name] for name in told if name in side} for side in sides))
+    return Seen(
+        *(None if side is None else {name: _kept(side[name]) for name in told if name in side} for side in sides)
+    )
 
 
 def _texts(values: Values) -> dict[str, str | None]:
     return {name: _text(value) for name, value in values.items() if value is not UNAVAILABLE}
+
+
+def _kept(text: str | None) -> str | None:
+    """As every target can keep it, also what a row was refused for; of a long one its beginning."""
+    if text is None:
+        return None
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+    return short.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _text(value: Value) -> str | None:
