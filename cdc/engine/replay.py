@@ -65,6 +65,7 @@ class Replay:
     def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent]) -> None:
         self._pipeline = pipeline
         self._plans = Plans(pipeline)
+        self._topics = set(self._plans.topics)
         self._inner = _Unshared()
         rules = {each.target_id: each.rules for each in pipeline.tables if each.contributor and each.rules}
         self.target = MergingTarget(self._inner, rules)
@@ -123,6 +124,8 @@ class Replay:
                     self.decided[table.mapping, event.record.where, key] = Decided(_word(decision), key, columns, event)
 
     def _mapped(self, event: ChangeEvent) -> Iterator[tuple[TargetTable, MappedRow | Decision, ChangeEvent]]:
+        if event.record.topic not in self._topics:
+            return  # this file does not map it
         for plan in self._plans.of(event.schema):
             (mapped,) = plan.map_batch([event])
             if isinstance(mapped, Poison):

@@ -72,6 +72,14 @@ _RULES = (
 )
 
 
+def test_what_a_file_does_not_map_is_left_out() -> None:
+    events = [event(Op.CREATE, 1, (1, "a")), event(Op.CREATE, 1, (2, "b"), source="portal")]
+    text = "pipeline: p\ntarget: hub\ntables:\n  - {from: public.people, to: hub.people, source: crm}\n"
+    made = Replay(loads(text), events)
+    made.play()
+    assert [each.event for each in made.decided.values()] == events[:1]
+
+
 def test_a_truncate_empties_the_table() -> None:
     events = [event(Op.CREATE, 1, (1, "a")), event(Op.TRUNCATE, 2, None), event(Op.CREATE, 3, (2, "b"))]
     assert list(played(_RULES[0], events).rows("p/hub.people")) == [(2,)]
