@@ -1,8 +1,8 @@
 """What other rules would decide: recorded changes played through the pipeline file as it is and through a new one.
 
-It writes nothing and joins no group. Both sides start from nothing, but for tables of several sources, where they know
-what those source rows last said that do not come up. So the first change of a row may be decided otherwise than it was:
-both sides err alike, and what is shown is where they differ.
+It writes nothing and joins no group. Both sides start from the same: of rows from before, what the before image of
+their first change says; in tables of several sources, what those source rows last said that do not come up. So a change
+may be decided otherwise than it was: both sides err alike, and what is shown is where they differ.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MOST_KEYS = 10_000
 """Rows of several sources whose kept contributions are looked up."""
 
 NOTE = (
-    "not known: rows from before --since (their first change is decided as if they were missing), and what others wrote"
-    " to the target"
+    "rows from before --since are as the before image of their first change says, and missing where it has none; what"
+    " others wrote to the target is not known"
 )
 
 

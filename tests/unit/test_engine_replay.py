@@ -56,8 +56,8 @@ def test_each_change_is_decided() -> None:
         event(Op.CREATE, 4, (3, "c")),
     ]
     words = {rule: [each.word for each in played(rule, events).decided.values()] for rule in _RULES}
-    assert words[_RULES[0]] == ["update_missing:skip", "update_missing:skip", "delete_missing:source_wins", "applied"]
-    assert words[_RULES[1]] == ["parked:update_missing", "parked:update_missing", "delete_missing:skip", "applied"]
+    assert words[_RULES[0]] == ["update_missing:skip", "update_missing:skip", "applied", "applied"]
+    assert words[_RULES[1]] == ["parked:update_missing", "parked:update_missing", "applied", "applied"]
     assert words[_RULES[2]][:2] == ["update_missing:update_or_insert", "applied"]
     assert played(_RULES[2], events).rows("p/hub.people") == {
         (1,): {"id": 1, "name": "b"},
@@ -70,6 +70,16 @@ _RULES = (
     "{on: {update_missing: park, delete_missing: skip}}",
     "{on: {update_missing: update_or_insert}}",
 )
+
+
+def test_a_row_from_before_is_as_its_first_before_image_says() -> None:
+    rules = "{detect: changed_columns, on: {update_differing: target_wins, update_missing: skip}}"
+    events = [event(Op.UPDATE, 1, (1, "b"), before=(1, "a")), event(Op.UPDATE, 2, (1, "d"), before=(1, "c"))]
+    made = played(rules, events)
+    assert [each.word for each in made.decided.values()] == ["applied", "update_differing:target_wins"]
+    assert made.rows("p/hub.people") == {(1,): {"id": 1, "name": "b"}}
+    gone = played(_RULES[0], [event(Op.DELETE, 1, None, before=(1, "a")), event(Op.DELETE, 2, None, before=(1, "a"))])
+    assert [each.word for each in gone.decided.values()] == ["applied", "delete_missing:source_wins"]
 
 
 def test_what_a_file_does_not_map_is_left_out() -> None:
