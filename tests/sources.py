@@ -265,7 +265,7 @@ class Player:
             applied = self.applier.apply(self._batch(tape[start:end]))
             if applied.may_heal:
                 guard = partial(_as_they_are, [self._move(name, 0) for name in self.tables])
-                retry(self.target, applied.may_heal, remap, guard, self.applier.held)
+                retry(self.target, applied.may_heal, remap, guard, self.applier.held, self.applier.waiting)
 
     def _batch(self, tape: Sequence[tuple[str, MappedRow]]) -> Batch:
         tables, moves = [], []

@@ -336,7 +336,7 @@ def play(
         applied = applier.apply(Batch([rows], [Advance(PARTITION, fence, expected, done, "")]))
         if applied.may_heal:
             as_it_is = Advance(PARTITION, fence, done, done)
-            retry(target, applied.may_heal, remap, partial(_always, as_it_is), applier.held)
+            retry(target, applied.may_heal, remap, partial(_always, as_it_is), applier.held, applier.waiting)
     return applier
 
 

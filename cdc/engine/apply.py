@@ -18,6 +18,7 @@ from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.engine.order import Held, Waiting, parents_first
 from cdc.engine.ruled import dated_ahead, now_us, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.errors import Poison
@@ -36,6 +37,7 @@ from cdc.model import (
 from cdc.target.base import (
     MIXED_REASON,
     ON_PURPOSE,
+    WAITING,
     Advance,
     Parked,
     PoisonRow,
@@ -46,10 +48,7 @@ from cdc.target.base import (
     hold_of,
 )
 
-Held = tuple[str, str]  # (mapping, hold)
-_OTHER_ROWS = frozenset({"unique_violation", "exclusion_violation", "foreign_key_missing"})
-"""Reasons that depend on what other rows hold: such rows are tried again one by one, as the source committed them,
-which is how a unique value passes from row to row, or a child follows its parent in one table."""
+_PUT_OFF = "foreign_key_referenced"
 _APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
 
 
@@ -94,11 +93,14 @@ class Batch:
 
 @dataclass
 class Applied:
-    """What a commit did: decisions by (outcome, reason), keys parked by it, held keys that may heal now."""
+    """What a commit did: decisions by (outcome, reason), keys parked by it, held keys that may heal now, and of those
+    that wait for another row their first row. `came`: rows that parked keys brought in."""
 
     tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
     parked: dict[Held, str] = field(default_factory=dict)
     may_heal: set[Held] = field(default_factory=set)
+    waiting: dict[Held, tuple[TargetTable, MappedRow]] = field(default_factory=dict)
+    came: list[tuple[TargetTable, MappedRow]] = field(default_factory=list)
 
     def number(self, outcome: Outcome) -> int:
         return sum(number for (_, _, name, _), number in self.tallies.items() if name == outcome)
@@ -108,12 +110,14 @@ class Applier:
     """Applies batches to one target and knows which keys are held.
 
     `held`: (mapping, hold) → reason of the first parked record; the engine fills it when partitions are taken.
+    `waiting`: when those of them that wait for other rows are tried again.
     """
 
-    def __init__(self, target: Target, failpoint: Failpoint = nothing) -> None:
+    def __init__(self, target: Target, failpoint: Failpoint = nothing, waiting: Waiting | None = None) -> None:
         self.target = target
         self.failpoint = failpoint
         self.held: dict[Held, str] = {}
+        self.waiting = waiting or Waiting(target.related)
 
     def apply(self, batch: Batch) -> Applied:
         """One durable step. Raises `Fenced`, `Transient` or `Terminal`; then nothing of the batch is stored."""
@@ -125,6 +129,9 @@ class Applier:
                 self.target.prepare(table.table)
             done = self._attempt(batch, careful=True)
         self.held.update(done.parked)
+        self.waiting.note(done.waiting)
+        for table in batch.tables:
+            done.may_heal |= self.waiting.came(table.table, table.found if table.writes is None else table.writes)
         return done
 
     def _attempt(self, batch: Batch, careful: bool) -> Applied:
@@ -134,8 +141,9 @@ class Applier:
                 work.done.tallies[skipped.mapping, skipped.partition, skipped.outcome, skipped.reason] += skipped.number
             for parked in batch.parked:
                 work.park_record(parked)
-            for table in batch.tables:
+            for table in self._in_order(batch.tables):
                 work.table(table)
+            work.finish()
             for found in batch.repeated_snapshots:
                 transaction.repeated_snapshot(found)
             self.failpoint("rows_written")
@@ -151,6 +159,21 @@ class Applier:
         self.failpoint("post_commit")
         return work.done
 
+    def _in_order(self, tables: list[TableBatch]) -> list[TableBatch]:
+        """Parents first; but of tables that begin with a truncate the children, before all others."""
+        if len(tables) < 2:
+            return tables
+        first = parents_first([table.table for table in tables], self.target.related)
+        places = {table: place for place, table in enumerate(first)}
+        ordered = sorted(tables, key=lambda table: places[table.table])
+        truncated = [table for table in reversed(ordered) if _begins_with_truncate(table)]
+        return [*truncated, *(table for table in ordered if not _begins_with_truncate(table))]
+
+
+def _begins_with_truncate(batch: TableBatch) -> bool:
+    first = batch.found[0] if batch.found else None
+    return isinstance(first, MappedRow) and first.op is RowOp.TRUNCATE
+
 
 class Work:
     """The bookkeeping of one transaction: what was written, what is set aside, what it means for held keys."""
@@ -162,10 +185,13 @@ class Work:
         self.done = Applied()
         self.set_aside: list[Parked] = []
         self.conflicts = Conflicts()
+        self._tables: list[TargetTable] = []  # as they were written
+        self._put_off: dict[Held, tuple[TargetTable, Write, Decision]] = {}  # deletes of rows that others refer to
 
     def table(self, batch: TableBatch) -> None:
         """Write one table's rows, cut at truncates (rare; the engine starts a batch with each) and before a record that
         was set aside while rows of its key stand in front of it: those do not wait for it."""
+        self._tables.append(batch.table)
         if batch.writes is not None and not self.careful and not self._meets_held(batch.table, batch.writes):
             self._plain(batch.table, batch.writes)
             return
@@ -184,6 +210,25 @@ class Work:
             else:
                 self._truncate(batch.table, row)
         self._rows(batch.table, between)
+
+    def finish(self) -> None:
+        """All tables are written. Deletes that were put off are tried again, children first, as long as some of them go
+        through; what rows still refer to then is parked."""
+        while self._put_off:
+            again, self._put_off = self._put_off, {}
+            for table in reversed(self._tables):
+                writes = [write for of, write, _ in again.values() if of == table]
+                if writes:
+                    self.round(table, writes)
+            if len(self._put_off) == len(again):
+                break
+        for held in list(self._put_off):
+            self._no_longer_put_off(held)
+
+    def _no_longer_put_off(self, held: Held) -> None:
+        if held in self._put_off:
+            table, write, decision = self._put_off.pop(held)
+            self.park(table, write.row, decision.reason, decision.detail)
 
     def _meets_held(self, table: TargetTable, writes: Writes) -> bool:
         """Whether some key of these writes is held. Most batches need no look at their rows."""
@@ -273,18 +318,20 @@ class Work:
         for index, write in enumerate(writes):
             decision = decisions.get(index)
             if index in poisoned:
-                if poisoned[index].reason in _OTHER_ROWS and (write.chain or len(writes) > 1):
+                if poisoned[index].reason in WAITING and (write.chain or len(writes) > 1):
                     in_order.append(write)
                 elif write.chain:
                     unfold.append(write)
                 else:
-                    self.refused(table, write.row, poisoned[index])
+                    self._set_aside(
+                        table, write, Decision(Outcome.PARKED, poisoned[index].reason, poisoned[index].what)
+                    )
             elif decision is None:
                 self._all_applied(table, [write])
             elif decision.reason == MIXED_REASON or (decision.outcome is Outcome.PARKED and write.chain):
                 unfold.append(write)
             elif decision.outcome is Outcome.PARKED:
-                self.park(table, write.row, decision.reason, decision.detail, decision.conflict)
+                self._set_aside(table, write, decision)
             else:
                 *before, last = write.rows
                 for row in before:
@@ -294,6 +341,16 @@ class Work:
             self.round(table, again)
         for row in committed_order(in_order):
             self.round(table, [Write(row, row.position)])
+
+    def _set_aside(self, table: TargetTable, write: Write, decision: Decision) -> None:
+        """Park a row that the target does not take, put it off, or do with it what the table's rules say."""
+        by_rule = refused(table, write.row, decision.reason)
+        if by_rule is not None:
+            self.decided(table, write.row, by_rule)
+        elif decision.reason == _PUT_OFF:
+            self._put_off[table.mapping, hold_of(write.row.key)] = (table, write, decision)
+        else:
+            self.park(table, write.row, decision.reason, decision.detail, decision.conflict)
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
@@ -342,6 +399,7 @@ class Work:
     def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
         """Park a row behind a parked one of its key, if there is one."""
         held = (table.mapping, hold_of(row.key))
+        self._no_longer_put_off(held)
         reason = self.done.parked.get(held) or self.held.get(held)
         if reason is None:
             return False
@@ -351,28 +409,25 @@ class Work:
         return True
 
     def _hold_back_chain(self, table: TargetTable, write: Write) -> bool:
-        if (table.mapping, hold_of(write.row.key)) not in self.done.parked:
+        held = (table.mapping, hold_of(write.row.key))
+        self._no_longer_put_off(held)
+        if held not in self.done.parked:
             return False
         for row in write.rows:
             self.hold_back(table, row)
         return True
 
     def _any_held(self) -> bool:
-        return bool(self.held) or bool(self.done.parked)
-
-    def refused(self, table: TargetTable, row: MappedRow, poison: Poison) -> None:
-        """Park a row that the target does not take, or do with it what the table's rules say."""
-        decision = refused(table, row, poison.reason)
-        if decision is None:
-            self.park(table, row, poison.reason, poison.what)
-        else:
-            self.decided(table, row, decision)
+        return bool(self.held) or bool(self.done.parked) or bool(self._put_off)
 
     def park(
         self, table: TargetTable, row: MappedRow, reason: str, error: str, conflict: Conflict | None = None
     ) -> None:
         self.meet(table, row, Decision(Outcome.PARKED, reason, conflict=conflict))
-        self.park_record(Parked(table.mapping, hold_of(row.key), row.record, row.position, reason, error))
+        held = (table.mapping, hold_of(row.key))
+        self.park_record(Parked(*held, row.record, row.position, reason, error))
+        if reason in WAITING and self.done.parked.get(held) == reason:
+            self.done.waiting[held] = (table, row)
 
     def park_record(self, parked: Parked) -> None:
         """Set a record aside; a key already held keeps its first reason."""

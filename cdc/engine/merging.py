@@ -80,6 +80,7 @@ class MergingTransaction:
         self._beside = beside
         self._now_s = now_s
         self.savepoint = inner.savepoint
+        self.deferred = inner.deferred
         self.park = inner.park
         self.unpark = inner.unpark
         self.retried = inner.retried

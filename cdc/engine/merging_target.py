@@ -13,7 +13,7 @@ from cdc.engine.merged import MergedTables
 from cdc.engine.merging import MergingTransaction, keep
 from cdc.mapping.rules import TableRules
 from cdc.model import TargetTable
-from cdc.target.base import Advance, Owner
+from cdc.target.base import Advance, Owner, Related
 from cdc.target.contributions import ContributingTarget
 
 PURGE_PORTION = 1000
@@ -56,6 +56,14 @@ class MergingTarget:
             self.inner.prepare(table)
         else:
             self._tables.prepare(table)
+
+    def related(self, table: TargetTable) -> Related:
+        """Of a contribution: what the row that it is a part of refers to, as far as the contribution says so."""
+        if table.contributes is None:
+            return self.inner.related(table)
+        found, columns = self.inner.related(self._tables.of(table).merged.table), {each.name for each in table.columns}
+        keys = tuple(key for key in found.foreign_keys if columns >= set(key.columns))
+        return Related(found.name, keys)
 
     def encode(self, table: TargetTable, writes: Writes) -> object:
         return self.inner.encode(table, writes) if table.contributes is None else None

@@ -23,6 +23,7 @@ that says what is right:
                is applied, and what waits from before it is needless. What builds on the row as it is still waits.
 * aside        a record that a person asked to set aside is parked, whatever it says, and only a retry of its own
                applies it.
+* other rows   what foreign keys and unique keys make of several tables is told in oracle_related.py, by `blocked`.
 * sweep        after a repeated snapshot, rows positioned before it are gone at the source: they go here too.
 """
 
@@ -45,7 +46,7 @@ from cdc.model import (
     TruncatePolicy,
     Value,
 )
-from cdc.target.base import ON_REQUEST, TRUNCATE
+from cdc.target.base import ON_REQUEST, TRUNCATE, WAITING
 
 APPLIED = Decision(Outcome.APPLIED)
 STALE = Decision(Outcome.SKIPPED, "stale")
@@ -57,7 +58,7 @@ REFUSED = Decision(Outcome.PARKED, "refused")
 SET_ASIDE = Decision(Outcome.PARKED, ON_REQUEST)
 PARKED_TRUNCATE = Decision(Outcome.PARKED, TRUNCATE)
 
-HEALING = frozenset({"update_missing", "moved_values_missing", "partial_image"})
+HEALING = WAITING | {"update_missing", "moved_values_missing", "partial_image"}
 """Reasons that end by themselves when the missing change arrives; every other one waits for a person.
 `partial_image` is said only by targets that keep no values: a whole image of the row is what it waits for."""
 
@@ -86,11 +87,13 @@ class Queue:
 @dataclass
 class Oracle:
     """State of one target table. `accepts(values)` says whether the target would take a row (constraints, types);
-    `aside`: offsets of records that a person asked to set aside."""
+    `aside`: offsets of records that a person asked to set aside; `blocked(key, values)`: why other rows stand in the
+    way of a row (None: of its going away), or ''."""
 
     table: TargetTable
     accepts: Callable[[tuple[Value, ...]], bool] = lambda values: True
     aside: set[int] = field(default_factory=set)
+    blocked: Callable[[Key, tuple[Value, ...] | None], str] = lambda key, values: ""
     rows: dict[Key, Row] = field(default_factory=dict)
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
@@ -152,6 +155,8 @@ class Oracle:
             self.moved[row.key, row.moved_to, row.position.place] = current.values
         if self.table.on_delete is DeletePolicy.IGNORE:
             return IGNORED_DELETE
+        if self.table.on_delete is DeletePolicy.DELETE and (reason := self.blocked(row.key, None)):
+            return Decision(Outcome.PARKED, reason)
         self._remove(row.key, row.position)
         return APPLIED
 
@@ -179,6 +184,8 @@ class Oracle:
                 values = _overlay(current.values, values, self.table, row.key)
         if not self.accepts(values):
             return REFUSED
+        if reason := self.blocked(row.key, values):
+            return Decision(Outcome.PARKED, reason)
         if row.moved_from is not None:
             self.moved.pop((row.moved_from, row.key, row.position.place), None)
         self.put(row.key, values, row.position)
@@ -216,13 +223,15 @@ class Oracle:
                 del self.rows[key]
         return APPLIED
 
-    def _heal(self) -> None:
-        """Run queues that wait for something missing until nothing moves any more."""
-        moved = True
+    def _heal(self) -> bool:
+        """Run queues that wait for something missing until nothing moves any more; whether anything did."""
+        moved, ever = True, False
         while moved:
             moved = False
             for key in [key for key, queue in self.parked.items() if queue.reason in HEALING]:
                 moved |= self._retry(key)
+            ever |= moved
+        return ever
 
     def retry(self, key: Key) -> None:
         """A person's retry of all records of a key: also when it does not heal by itself."""

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
-from cdc.engine.apply import Applied, Held, Work, healing
+from cdc.engine.apply import Applied, Work, healing
 from cdc.engine.oracle import HEALING, must_wait, needs_what_is_there, supersedes
+from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
-from cdc.target.base import ON_PURPOSE, Advance, Parked, Target, Transaction, hold_of
+from cdc.target.base import ON_PURPOSE, WAITING, Advance, Parked, Target, Transaction, hold_of
 
 KEYS_A_TRANSACTION = 500
 """Bound on one retry transaction: keys, not records; their whole queues are played together."""
@@ -50,15 +52,25 @@ class _Item:
         return self.decision is not None and self.decision.outcome is Outcome.PARKED
 
     @property
+    def waits_for_a_parent(self) -> bool:
+        return self.decision is not None and self.decision.reason == "foreign_key_missing"
+
+    @property
     def waits(self) -> bool:
         return self.decision is not None and self.decision.reason in HEALING
+
+
+class _LeftBehindError(Exception):
+    """Some of the rows that were written together must not be there."""
 
 
 _Steps = Generator[_Item, None, list[_Item]]
 
 
-def retry(target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held: dict[Held, str]) -> Applied:
-    """Retry the queues of `keys`, and of those they heal; update `held` after each commit.
+def retry(
+    target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held: dict[Held, str], waiting: Waiting
+) -> Applied:
+    """Retry the queues of `keys`, and of those they heal; update `held` and `waiting` after each commit.
 
     Returns what was applied. Raises `Fenced`, `Transient`, `Terminal` like a batch does.
     """
@@ -68,6 +80,9 @@ def retry(target: Target, keys: Iterable[Held], remap: Remap, guard: Guard, held
         chunk, wanted = wanted[:KEYS_A_TRANSACTION], wanted[KEYS_A_TRANSACTION:]
         done = _retry_chunk(target, chunk, remap, guard, held)
         total.tallies.update(done.tallies)
+        waiting.note(done.waiting)
+        for table, row in done.came:
+            done.may_heal |= waiting.came(table, [row])
         wanted += sorted(done.may_heal - set(wanted))
     return total
 
@@ -84,7 +99,7 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
             target.prepare(table)
         moves = guard({TopicPartition(p.record.topic, p.record.partition) for p in records})
         with target.begin(moves) as transaction:
-            play = _Play(transaction, items, held)
+            play = _Play(target, transaction, items, held)
             transaction.retried([record.id for record in records if record.id is not None])
             left = play.run()
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
@@ -143,7 +158,8 @@ def _mapped(parked: Parked, remap: Remap) -> _Item:
 class _Play:
     """One transaction's retry."""
 
-    def __init__(self, transaction: Transaction, items: list[_Item], held: dict[Held, str]) -> None:
+    def __init__(self, target: Target, transaction: Transaction, items: list[_Item], held: dict[Held, str]) -> None:
+        self.target = target
         self.work = Work(transaction, {}, careful=True)
         self.held = held
         self.queues: dict[Held, list[_Item]] = {}
@@ -209,7 +225,7 @@ class _Play:
         return [other for other in waiting if other.parked.position > item.row.position]
 
     def _decide(self, items: Sequence[_Item]) -> None:
-        by_table: dict[str, list[_Item]] = {}
+        by_table: dict[TargetTable, list[_Item]] = {}
         for item in items:
             if item.row is None or item.table is None or item.kept:
                 continue
@@ -217,9 +233,36 @@ class _Play:
                 item.decision = self.work.transaction.truncate(item.table, item.row.position)
                 self.work.done.may_heal |= healing(self.held, item.table.mapping)
             else:
-                by_table.setdefault(item.table.mapping, []).append(item)
-        for same in by_table.values():
-            self._write(same)
+                by_table.setdefault(item.table, []).append(item)
+        ordered = parents_first(list(by_table), self.target.related)
+        for table in ordered:
+            self._write(by_table[table])
+        circle = in_circles(ordered, self.target.related)
+        self._write_together([each for table in circle for each in by_table[table] if each.waits_for_a_parent])
+
+    def _write_together(self, items: list[_Item]) -> None:
+        """Rows of tables that refer to one another in a circle: all are written before anybody looks for parents, then
+        all but those that still have none, until that leaves nobody behind."""
+        while len({item.table for item in items}) > 1:
+            before = [(item.decision, item.error) for item in items]
+            try:
+                with self.work.transaction.savepoint():
+                    with self.work.transaction.deferred():
+                        self._write_by_table(items)
+                    self._write_by_table(items)
+                    if any(item.parked_again for item in items):
+                        raise _LeftBehindError
+                return
+            except _LeftBehindError:
+                good = [item for item in items if not item.parked_again]
+                for item, (decision, error) in zip(items, before, strict=True):
+                    item.decision, item.error = decision, error
+                items = good
+
+    def _write_by_table(self, items: Sequence[_Item]) -> None:
+        """`items` stand in the order of their tables."""
+        for _, same in groupby(items, lambda item: item.table):
+            self._write(list(same))
 
     def _write(self, items: list[_Item]) -> None:
         table = items[0].table
@@ -241,6 +284,8 @@ class _Play:
         self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), decision)
         if item.row is not None and item.table is not None:
             self.work.meet(item.table, item.row, decision)
+            if decision.outcome is Outcome.APPLIED:
+                self.work.done.came.append((item.table, item.row))
         if item.row is not None and item.row.moved_to is not None:
             waiting = (item.parked.mapping, hold_of(item.row.moved_to))
             if waiting in self.held:
@@ -254,6 +299,8 @@ class _Play:
                 continue
             own = item.decision is not None and (number == 0 or supersede)
             reason = item.decision.reason if own and item.decision else "held"
+            if own and reason in WAITING and item.row is not None and item.table is not None:
+                self.work.done.waiting[item.parked.mapping, item.parked.hold] = (item.table, item.row)
             self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), Decision(Outcome.PARKED, reason))
             yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if own else "")
 

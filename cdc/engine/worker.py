@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cdc.engine.apply import Batch, Held
+from cdc.engine.apply import Batch
 from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
 from cdc.engine.limits import ParkedLimits
 from cdc.engine.meter import Meter, Profile
 from cdc.engine.oracle import HEALING
+from cdc.engine.order import Held
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
 from cdc.engine.writer import Writer, Written
-from cdc.errors import CdcError, Fenced
+from cdc.errors import CdcError, Fenced, Terminal
 from cdc.mapping.model import Pipeline
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer
@@ -44,7 +45,6 @@ POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
 BUSY_POLL_SECONDS = 0.001  # while the target works: as late may its answer be seen
 REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
-HEAL_SECONDS = 5.0
 LIMITS_SECONDS = 10.0
 DISPLAY_SECONDS = 5.0
 GARBAGE_SECONDS = 30.0
@@ -87,7 +87,8 @@ class Worker:
         most = parts.target.capabilities.max_rows or parts.pipeline.batch.rows
         limits = Limits(min(most, parts.pipeline.batch.rows), parts.pipeline.batch.bytes)
         self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
-        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers)
+        wait_s = parts.pipeline.parked.wait_hours * 3600.0
+        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s)
         self._meter = Meter(parts.clock, parts.now_us)
         self._limits = ParkedLimits(parts.pipeline, parts.control, parts.clock)
         self._asked: set[Held] = set()  # keys whose retry waits for the writer
@@ -294,6 +295,15 @@ class Worker:
     def _remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
         return remapped(parked, self._retry_decoder, self._plans.of)
 
+    def _check_waiting(self) -> None:
+        waiting, most = self._writer.waiting(), self.pipeline.parked.max_waiting
+        if waiting > most:
+            raise Terminal(
+                f"{waiting:,} rows wait for other rows, more than the {most:,} this pipeline allows a worker",
+                where=f"pipeline {self.pipeline.label}",
+                hint="cdc parked list; load what they refer to (cdc source load), or raise parked.max_waiting",
+            )
+
     # -- housekeeping
 
     def _housekeeping(self) -> None:
@@ -320,9 +330,9 @@ class Worker:
         self._move_idle()
         if self._writer.busy or not self._partitions.owned:
             return
+        self._check_waiting()
         keys, self._asked = self._asked, set()
-        if self._writer.healing() and self._is_due("heal", HEAL_SECONDS):
-            keys |= self._writer.healing()
+        keys |= self._writer.due()
         if keys:
             self._writer.retry(keys, self._remap, self._partitions.guard())
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cdc.engine.apply import Applied, Applier, Batch, Held
+from cdc.engine.apply import Applied, Applier, Batch
 from cdc.engine.failpoints import Failpoint
 from cdc.engine.oracle import HEALING
+from cdc.engine.order import WAIT_S, Held, Waiting
 from cdc.engine.parked import Guard, Remap, retry
 from cdc.errors import Fenced, Transient
 from cdc.retry import retrying
-from cdc.target.base import Owner, Target
+from cdc.target.base import WAITING, Owner, Target
 
 _log = structlog.get_logger(__name__)
 
@@ -43,10 +44,20 @@ class Writer:
     """Applies batches in order. `submit` while `busy` is an error: the worker keeps at most one batch in flight, and
     has the next one encoded meanwhile."""
 
-    def __init__(self, target: Target, owner: Owner, failpoint: Failpoint, pool: Executor | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        owner: Owner,
+        failpoint: Failpoint,
+        pool: Executor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        """`wait_s`: see `Waiting`."""
         self._target = target
         self._owner = owner
-        self._applier = Applier(target, failpoint)
+        self._waiting = Waiting(target.related, clock, wait_s)
+        self._applier = Applier(target, failpoint, self._waiting)
         self._pool = pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[Written] | None = None
         self.finished = threading.Event()
@@ -76,6 +87,14 @@ class Writer:
     def healing(self) -> set[Held]:
         """Held keys that wait for something that may have come by another way."""
         return {key for key, reason in self._applier.held.items() if reason in HEALING}
+
+    def waiting(self) -> int:
+        """How many held keys wait for other rows; only while the writer is not busy."""
+        return sum(reason in WAITING for reason in self._applier.held.values())
+
+    def due(self) -> set[Held]:
+        """Those of them whose turn to be tried again has come; only while the writer is not busy."""
+        return self._waiting.due(self._applier.held)
 
     def encode(self, batch: Batch) -> None:
         """In the caller's thread, while another batch is written: all of it that needs no connection."""
@@ -147,8 +166,9 @@ class Writer:
             return self._applier.apply(batch)
 
         applied = retrying(lambda: self._told(attempt), for_seconds=RETRY_SECONDS)
-        if applied.may_heal:
-            applied.tallies.update(self._heal(applied.may_heal, remap, guard).tallies)
+        healing = applied.may_heal | self.due()  # a busy stream leaves no other moment for it
+        if healing:
+            applied.tallies.update(self._heal(healing, remap, guard).tallies)
         return Written(batch, applied)
 
     def _told(self, attempt: Callable[[], Applied]) -> Applied:
@@ -163,7 +183,7 @@ class Writer:
     def _heal(self, keys: set[Held], remap: Remap, guard: Guard) -> Applied:
         """Healing is tried once here: what fails for a passing reason is tried again later."""
         try:
-            return retry(self._target, keys, remap, guard, self._applier.held)
+            return self._retried(keys, remap, guard)
         except Transient as error:
             _log.warning("parked keys could not be retried now", error=error.what)
             return Applied()
@@ -172,7 +192,7 @@ class Writer:
         def attempt() -> Applied:
             if any(self.held.get(key) not in HEALING for key in keys):
                 self._target.forget()  # a person asks, and may have changed the table
-            return retry(self._target, keys, remap, guard, self._applier.held)
+            return self._retried(keys, remap, guard)
 
         def again() -> Applied:
             self._reconnect()
@@ -182,6 +202,9 @@ class Writer:
             return Written(Batch(), attempt())
         except Transient:
             return Written(Batch(), retrying(again, for_seconds=RETRY_SECONDS))
+
+    def _retried(self, keys: set[Held], remap: Remap, guard: Guard) -> Applied:
+        return retry(self._target, keys, remap, guard, self._applier.held, self._waiting)
 
     def _reconnect(self) -> None:
         self._target.close()

@@ -118,7 +118,7 @@ class Parked(_Part):
     """What waits for a person: whether a later change of its key that tells the whole row takes its place
     (`full_image`), or everything waits behind it (`never`). A change that tells only some columns always waits."""
     max: int = Field(default=1000, ge=0)
-    """The pipeline stops when more than this many records are parked."""
+    """The pipeline stops when more than this many records are parked. Those that wait for another row do not count."""
     max_age: Duration | None = None
     """The pipeline stops when a record has been parked for longer: '30m', '2h', '7d', or seconds."""
     max_share: Share | None = None
@@ -127,6 +127,10 @@ class Parked(_Part):
     """Which records `max_share` counts: those that a worker has read in so many minutes."""
     share_least: int = Field(default=20, ge=1)
     """Fewer parked records than this are no share yet: one of three does not stop a pipeline."""
+    max_waiting: int = Field(default=20_000, ge=0)
+    """The pipeline stops when in one worker more rows than this wait for another row (a parent, a unique value)."""
+    wait_hours: int = Field(default=24, ge=0)
+    """How long a row that waits for another one is tried again by the clock."""
 
 
 class Tombstones(_Part):

@@ -11,7 +11,8 @@ Failure modes, the same for every target and every method (see `cdc.errors`); a 
                is of no use outside a savepoint. `PoisonRow.index` names the bad one when known; otherwise the engine
                finds it by halving. `reason` is a short word that does not depend on the target where the same thing has
                happened: value_out_of_range, not_null_violation, unique_violation, foreign_key_missing,
-               check_violation, raised_by_trigger, no_partition, not_kept (a trigger let it vanish), refused.
+               foreign_key_referenced, check_violation, raised_by_trigger, no_partition, not_kept (a trigger let it
+               vanish), refused.
 * `Fenced`     `advance` found another fence or another `next`: roll back, drop the batch, read the watermarks again.
 
 No message holds a row value: not even the server's own text of an error, unless it is known to have none.
@@ -34,6 +35,9 @@ ON_REQUEST, TRUNCATE = "on_request", "truncate"
 ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
 """Why records are parked that could have been applied: a person asked for it, the table's policy for truncates says so.
 Only a retry that was asked for the record itself applies them."""
+WAITING = frozenset({"foreign_key_missing", "foreign_key_referenced", "unique_violation", "exclusion_violation"})
+"""Why records are parked that some other row stands in the way of, and that come in when it changes: their parent
+comes, their children go, somebody gives up a unique value."""
 
 
 def hold_of(key: tuple[Value, ...]) -> str:
@@ -184,6 +188,21 @@ class WorkerReport(msgspec.Struct, frozen=True):
     partitions: list[str]
 
 
+class ForeignKey(msgspec.Struct, frozen=True):
+    """Rows refer by `columns` to the row of `parent` (a name as `Related` has it) with the same in `referenced`."""
+
+    columns: tuple[str, ...]
+    parent: str
+    referenced: tuple[str, ...]
+
+
+class Related(msgspec.Struct, frozen=True):
+    """What a target calls one of its tables, and which rows the rows of that table refer to."""
+
+    name: str
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+
 class SweepReport(msgspec.Struct, frozen=True):
     """Rows that a sweep removes (or would): how many, and a few of their keys as text."""
 
@@ -197,6 +216,11 @@ class Transaction(Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """What happened inside is undone when the block raises; the transaction goes on."""
 
+    def deferred(self) -> AbstractContextManager[None]:
+        """Inside, `write` does not look for parents by foreign keys that can be checked later. What was written there
+        must be written once more outside: that answers as always. For rows that refer to one another in a circle of
+        tables. A target whose foreign keys cannot wait does nothing."""
+
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index,
         and, of a table with rules, those on every change that met a conflict.
@@ -209,6 +233,12 @@ class Transaction(Protocol):
         was written for that key and the engine plays the chain again row by row. So it does for a chain that meets a
         conflict: each of its changes is decided alone (`cdc.rules.judge`).
         A conflict says what was `Seen`, at least the first `cdc.decisions.KEPT` of its type in the round.
+
+        Rows that other rows stand in the way of are answered as parked, where the target finds them out for the whole
+        round at once, and the others are written: `foreign_key_missing` (no such parent, neither there nor in this
+        round), `foreign_key_referenced` (a delete whose row others refer to), `unique_violation` (another row holds
+        the value and keeps it). Unique values that pass among the rows of the round, in circles too, are no violation.
+        A target that cannot find them out refuses them (`Poison`), and the engine isolates them.
         Raises `Poison`; the transaction is then unusable outside a savepoint.
         """
 
@@ -264,6 +294,9 @@ class Target(Protocol):
         Idempotent; called before the first write of a table and again when its columns changed. Raises `Terminal`.
         """
 
+    def related(self, table: TargetTable) -> Related:
+        """What the rows of a prepared table refer to. Only foreign keys whose columns the mapping writes."""
+
     def encode(self, table: TargetTable, writes: Writes) -> object:
         """What `write` will want of plain writes and can be made without the connection: it is called in another
         thread, for one batch at a time, and comes back as `writes.encoded`. None: nothing; `write` copes with that."""
@@ -298,7 +331,7 @@ class Target(Protocol):
         """Store a worker's report, replacing its last one."""
 
     def standing(self) -> Standing:
-        """What of this owner is parked."""
+        """What of this owner is parked, but for records that wait for another row (`WAITING`)."""
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         """Held keys of partitions: (mapping, hold) → reason of the first parked record."""

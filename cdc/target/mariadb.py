@@ -23,7 +23,8 @@ from cdc.model import UNAVAILABLE, Decision, Position, TargetTable, Write
 from cdc.target.base import Capabilities, PoisonRow
 from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
 from cdc.target.mariadb_lines import Encoded, Lines, move_packets, staged_packets, upsert_packets
-from cdc.target.mariadb_statements import MariaDbStatements, compose
+from cdc.target.mariadb_related import find_links
+from cdc.target.mariadb_statements import MariaDbComposer, MariaDbStatements
 from cdc.target.mariadb_tables import create_stage, prepare_table
 from cdc.target.sqlround import PreparedTable, Round
 from cdc.target.sqlstaged import StagedTarget
@@ -60,9 +61,10 @@ class MariaDbTarget(StagedTarget):
 
     def make(self, table: TargetTable, stage: str) -> MariaDbTable:
         found = prepare_table(self.server, table)
-        statements = compose(self.server, table, found.id, stage)
-        lines = Lines(table, found.literals)
-        made = MariaDbTable(table, found.id, statements, lines.row)
+        composer = MariaDbComposer(self.server, table, found.id, stage)
+        statements, lines = composer.all(), Lines(table, found.literals)
+        links = find_links(self.server, table, found.columns, composer)
+        made = MariaDbTable(table, found.id, statements, links, lines.row)
         made.lines = lines
         if made.staged:
             for statement in create_stage(self.server, stage, found.columns):
@@ -94,8 +96,8 @@ class MariaDbRound(Round):
     prepared: MariaDbTable
     statements: MariaDbStatements
 
-    def run(self) -> dict[int, Decision]:
-        return {} if self.prepared.loading and self._load() else super().run()
+    def run(self, deferring: bool = False) -> dict[int, Decision]:
+        return {} if self.prepared.loading and self._load() else super().run(deferring)
 
     def lock_out_truncates(self) -> None:
         self.database.rows(self.statements.share)
@@ -139,7 +141,7 @@ class MariaDbRound(Round):
         """Full images of rows that were never there need no guard: load them straight into the table.
 
         False, and nothing written, when there is anything else in the round, when the table has seen deletes, or when
-        one of the rows is there already (then nor is this tried again).
+        one of the rows is there already or other rows stand in its way (then nor is this tried again).
         """
         if not self._only_full_images():
             return False
@@ -150,7 +152,7 @@ class MariaDbRound(Round):
             with self.database.savepoint():
                 self.database.load(self.statements.load, self._upsert_packets())
         except PoisonRow as poison:
-            if not is_duplicate_key(poison, self.prepared.key_index):
+            if poison.reason not in ("unique_violation", "foreign_key_missing"):
                 raise
             self.prepared.loading = False
             return False

@@ -50,13 +50,18 @@ class MariaDbStatements(Statements):
     alone: str  # ... and other writers
 
 
-def compose(database: MariaDbDatabase, table: TargetTable, table_id: int, stage: str) -> MariaDbStatements:
-    """The statements for `table`, whose row in cdc_target_table has `table_id`; `stage` names the temporary table."""
-    return _Composer(database, table, table_id, stage).all()
+class MariaDbComposer(Composer):
+    """For `table`, whose row in cdc_target_table has `table_id`; `stage` names the temporary table."""
 
-
-class _Composer(Composer):
     newer = "greatest"
+    join = "STRAIGHT_JOIN"
+
+    @staticmethod
+    def distinct(left: str, right: str) -> str:
+        return f"NOT ({left} <=> {right})"
+
+    def give_up(self, column: str) -> str:
+        return f"UPDATE {self.s_join_t} SET t.{column} = NULL WHERE s._n IN "
 
     def __init__(self, database: MariaDbDatabase, table: TargetTable, table_id: int, stage: str) -> None:
         self.now = database.now

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,12 +33,14 @@ from cdc.model import (
 from cdc.target.base import (
     MIXED_REASON,
     ON_REQUEST,
+    WAITING,
     Advance,
     Capabilities,
     Epoch,
     Owner,
     Parked,
     PoisonRow,
+    Related,
     RepeatedSnapshot,
     Standing,
     SweepReport,
@@ -130,6 +132,10 @@ class MemoryTarget:
     def prepare(self, table: TargetTable) -> None:
         self.storage.tables.setdefault(table.mapping, Table())
 
+    def related(self, table: TargetTable) -> Related:
+        """It has no constraints between rows."""
+        return Related(f"{table.namespace}.{table.name}")
+
     @property
     def shapes(self) -> MemoryContributions:
         return MemoryContributions(self.storage)
@@ -179,7 +185,8 @@ class MemoryTarget:
 
     def standing(self) -> Standing:
         """It has no clock: nothing in it gets old."""
-        return Standing(len(self._parked_in_order()), None, bool(self.storage.retry_requests))
+        records = sum(record.reason not in WAITING for record in self._parked_in_order())
+        return Standing(records, None, bool(self.storage.retry_requests))
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}
@@ -248,6 +255,9 @@ class MemoryTransaction:
     def retried(self, ids: Sequence[int]) -> None:
         keys = {(self.storage.parked[id_].mapping, self.storage.parked[id_].hold) for id_ in ids}
         self.storage.retry_requests -= keys
+
+    def deferred(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         self.target.fault("write")

@@ -37,6 +37,7 @@ from cdc.target.base import (
     Epoch,
     Owner,
     Parked,
+    Related,
     RepeatedSnapshot,
     Standing,
     SweepReport,
@@ -49,6 +50,7 @@ from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
 from cdc.target.postgres_ledger import PostgresLedger
+from cdc.target.postgres_order import find_links, no_links
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
@@ -56,7 +58,7 @@ from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
-from cdc.target.postgres_statements import compose
+from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
@@ -144,15 +146,18 @@ class PostgresTarget:
         with translated():
             table_id = prepare_table(self.connection, table)
             if not table.key:
-                statements = compose(table, table_id, "", {})
-                self._tables[table] = PreparedTable(table, (), table_id, "", statements, loading=False)
+                nothing = Composer(table, table_id, "", {})
+                self._tables[table] = PreparedTable(
+                    table, (), table_id, "", nothing.all(), no_links(table, nothing), loading=False
+                )
                 return
             found = find(self.connection, table)
             if found is None:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            statements, ruled = compose(table, table_id, stage, found.domains), None
+            composer, ruled = Composer(table, table_id, stage, found.domains), None
+            statements = composer.all()
             if table.rules is not None:
                 check_ordered(table, found)
                 unique = unique_indexes(self.connection, table)
@@ -161,9 +166,13 @@ class PostgresTarget:
             self.connection.execute(statements.create_stage if ruled is None else ruled.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
-            loading = is_empty(self.connection, table)
+            links = find_links(self.connection, table, found, composer)
+            loading = not links.checked_later and is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, loading, ruled)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled)
+
+    def related(self, table: TargetTable) -> Related:
+        return self.prepared(table).links.related
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
         prepared = self._tables.get(table)  # None until the writer met the table: nobody knows its types yet
@@ -315,18 +324,29 @@ class PostgresTransaction:
         self.contributions = target.shapes
         self.connection = target.connection
         self._used: set[str] = set()  # staging tables used in this transaction
+        self._deferring = False
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         with translated(), self.connection.transaction():
             yield
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._deferring = True
+        try:
+            with translated():
+                self.execute(sql.SQL("SET CONSTRAINTS ALL DEFERRED"))
+            yield
+        finally:
+            self._deferring = False
+
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            ruled = Round if prepared.ruled is None else RuledRound
-            return ruled(self.connection, prepared, writes).run()
+            kind = Round if prepared.ruled is None else RuledRound
+            return kind(self.connection, prepared, writes, self._deferring).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import ON_REQUEST, Owner, Parked, Standing
+from cdc.target.base import ON_REQUEST, WAITING, Owner, Parked, Standing
 
 _COLUMNS = (
     "id, mapping, hold, topic, partition, record_offset, record_key, record_value, headers, timestamp_ms, position,"
@@ -37,9 +37,10 @@ class ParkedStore:
 
     def standing(self) -> Standing:
         ((records, oldest_s, asked),) = self.connection.execute(
-            "SELECT count(*), extract(epoch FROM now() - min(parked_at) FILTER (WHERE reason <> 'held'))::float8,"
+            "SELECT count(*) FILTER (WHERE reason <> ALL(%s)),"
+            " extract(epoch FROM now() - min(parked_at) FILTER (WHERE reason <> ALL(%s)))::float8,"
             f" coalesce(bool_or(retry_requested_at IS NOT NULL), false) FROM cdc.parked WHERE {_MINE}",
-            self.owner,
+            (sorted(WAITING), sorted(WAITING | {"held"}), *self.owner),
         ).fetchall()
         return Standing(records, oldest_s, asked)
 

@@ -33,6 +33,7 @@ from cdc.model import (
 from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
 from cdc.target.postgres_encode import Encoded
 from cdc.target.postgres_lines import copy_line_builder
+from cdc.target.postgres_order import Dependants, Links
 from cdc.target.postgres_ruled_statements import RuledStatements
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements
 
@@ -41,6 +42,7 @@ TRUNCATE_LOCK = 0x0CDC
 STALE = Decision(Outcome.SKIPPED, "stale")
 PORTION = 500
 """Rows of COPY text made and sent at once: the server takes in one portion while the next is made."""
+_DEPENDS = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
 _ALIVE = "\tf"  # not soft-deleted
 MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
@@ -72,6 +74,7 @@ class PreparedTable:
         table_id: int,
         stage: str,
         statements: Statements,
+        links: Links,
         loading: bool,
         ruled: RuledStatements | None = None,
     ) -> None:
@@ -80,6 +83,7 @@ class PreparedTable:
         self.id = table_id
         self.stage = stage
         self.statements = statements
+        self.links = links
         self.ruled = ruled  # of a table with conflict rules
         self.loading = loading  # it was empty, and no row has met another of its key since
         self.line = copy_line_builder(columns)
@@ -91,8 +95,15 @@ class PreparedTable:
 class Round:
     """One round of writes to one table, in the open transaction of `connection`; the staging table is empty."""
 
-    def __init__(self, connection: psycopg.Connection[Any], prepared: PreparedTable, writes: Sequence[Write]) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        prepared: PreparedTable,
+        writes: Sequence[Write],
+        deferring: bool = False,
+    ) -> None:
         self.connection = connection
+        self.deferring = deferring
         self.prepared = prepared
         self.statements = prepared.statements
         self.writes = writes
@@ -108,6 +119,7 @@ class Round:
         ):
             self.encoded = writes.encoded
             self.numbers[FULL], self.numbers[DELETE] = writes.upserts, len(writes) - writes.upserts
+        self.dependants = Dependants(connection, prepared.links, writes, self.decisions, numbered=self.encoded is None)
 
     def run(self) -> dict[int, Decision]:
         execute = self.connection.execute
@@ -123,7 +135,7 @@ class Round:
                 self.decisions[number] = MIXED
                 mixed += 1
         applied = self._deletes() + self._upserts()
-        if applied < len(self.writes) - mixed:
+        if applied < len(self.writes) - mixed - self.dependants.taken_out:
             self._explain()
         return self.decisions
 
@@ -145,8 +157,8 @@ class Round:
         """Full images of rows that were never there need no guard: COPY them straight into the table.
 
         False, and nothing written, when there is anything else in the round, when the table has seen deletes, or when
-        one of the rows is there already, a trigger drops some, or row security forbids it (then nor is this tried
-        again).
+        one of the rows is there already or has no parent, a trigger drops some, or row security forbids it (then nor is
+        this tried again).
         """
         if not self._only_full_images():
             return False
@@ -161,7 +173,7 @@ class Round:
                     kept = self._copy(self.statements.load, self._plain_lines())
                 if kept < len(self.writes):
                     raise _DroppedError
-        except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported, _DroppedError):
+        except (*_DEPENDS, psycopg.errors.FeatureNotSupported, _DroppedError):
             self.prepared.loading = False
             return False
         return True
@@ -262,6 +274,7 @@ class Round:
                 if write.row.op is RowOp.DELETE:
                     self.decisions.setdefault(number, _IGNORED)
             return self.numbers[DELETE]
+        self.dependants.take_out_referenced()
         deleted = execute(self.statements.delete).rowcount
         buried = execute(self.statements.bury).rowcount
         return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
@@ -271,19 +284,37 @@ class Round:
         if self.numbers[BORROWING]:
             execute(self.statements.settle_redelivered)
             execute(self.statements.borrow)
-        applied = 0
         if len(self.writes) == self.numbers[DELETE]:
             return 0
+        self.dependants.take_out_orphans(self.deferring)
         # Looking for each row among no tombstones takes a fifth of the statement's time.
         deleted = execute(self.statements.has_tombstones).fetchone() == (True,)
-        if self.numbers[FULL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.upsert if deleted else self.statements.upsert_undeleted).rowcount
-        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
-            applied += execute(self.statements.partial).rowcount
+        applied = self._write_uniquely(deleted) if self.prepared.links.unique else self._write(deleted)
         if deleted:
             execute(self.statements.unbury)
         if self.moves:
             execute(self.statements.forget_lent)
+        return applied
+
+    def _write_uniquely(self, deleted: bool) -> int:
+        """The same for a table with secondary unique keys: only a violation makes anybody look at their values."""
+        try:
+            with self.connection.transaction():
+                return self._write(deleted)
+        except psycopg.errors.UniqueViolation:
+            if not self.dependants.free_unique_values():
+                raise
+        return self._write(deleted)
+
+    def _write(self, deleted: bool) -> int:
+        """Upserts; how many rows were written. `deleted`: there are tombstones."""
+        execute, applied = self.connection.execute, 0
+        if self.numbers[FULL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.upsert if deleted else self.statements.upsert_undeleted).rowcount
+        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
+            applied += execute(self.statements.partial).rowcount
+        if self.prepared.links.check is not None:
+            execute(self.prepared.links.check)
         return applied
 
     def _explain(self) -> None:

@@ -65,8 +65,14 @@ class _Left(NamedTuple):
 class RuledRound(Round):
     """See `Round`; the statements of the table's rules are `ruled`."""
 
-    def __init__(self, connection: psycopg.Connection[Any], prepared: PreparedTable, writes: Sequence[Write]) -> None:
-        super().__init__(connection, prepared, writes)
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        prepared: PreparedTable,
+        writes: Sequence[Write],
+        deferring: bool = False,
+    ) -> None:
+        super().__init__(connection, prepared, writes, deferring)
         assert prepared.ruled is not None
         assert prepared.table.rules is not None
         self.ruled: RuledStatements = prepared.ruled

@@ -61,12 +61,6 @@ class Statements:
     sweep: _Piece
 
 
-def compose(table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str]) -> Statements:
-    """The statements for `table`, whose row in cdc.target_table has `table_id`; `stage` names the temporary table.
-    `domains`: columns of a domain, with the type it is made of."""
-    return Composer(table, table_id, stage, domains).all()
-
-
 def with_parameters(piece: sql.Composable) -> _Piece:
     """The same statement for execution with `%(position)s`: a '%' in a name is no parameter."""
     if isinstance(piece, sql.Composed):
@@ -75,6 +69,10 @@ def with_parameters(piece: sql.Composable) -> _Piece:
 
 
 class Composer:
+    """Names, conditions and statements of `table`, whose row in cdc.target_table has `table_id`; `stage` names the
+    temporary table. `domains`: columns of a domain, with the type it is made of. In statements t is the target's row,
+    s the staged one, d the tombstone."""
+
     def __init__(self, table: TargetTable, table_id: int, stage: str, domains: Mapping[str, str]) -> None:
         self.table = table
         self.domains = domains

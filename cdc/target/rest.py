@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from cdc.blocks import Writes
 from cdc.model import TargetTable, TopicPartition
 from cdc.settings import RestSettings
-from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Standing, Watermark, WorkerReport
+from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Related, Standing, Watermark, WorkerReport
 from cdc.target.rest_delivery import Deliverer, StateStore, most_rows
 from cdc.target.rest_requests import Requests
 from cdc.target.rest_tables import Tables
@@ -64,6 +64,10 @@ class RestTarget:
 
     def prepare(self, table: TargetTable) -> None:
         self._tables.prepare(table)
+
+    def related(self, table: TargetTable) -> Related:
+        """What its rows refer to is the other side's to know."""
+        return Related(f"{table.namespace}.{table.name}")
 
     def encode(self, table: TargetTable, writes: Writes) -> None:
         """Requests are made when their turn comes."""

@@ -68,6 +68,9 @@ class RestTransaction:
         """`write` raises no `Poison` here: a refused row is a decision, so there is nothing to take back."""
         return nullcontext()
 
+    def deferred(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         if self._tables.owes_clearing(table):
             self._clear(table, self._ledger.floor(table.mapping))

@@ -11,9 +11,19 @@ from cdc.target.sqlround import DELETE, POSITION
 class Composer:
     """Names, conditions and statements of one table; all names are quoted, `floor` is a query. In statements t is the
     target's row, s the staged one, d the tombstone. A subclass brings `newer`, the function that answers the greatest
-    of its arguments."""
+    of its arguments, `join`, which reads the table on its left first, `distinct` and `give_up`."""
 
     newer: str
+    join: str
+
+    @staticmethod
+    def distinct(left: str, right: str) -> str:
+        """Whether the values differ; NULL is a value."""
+        raise NotImplementedError
+
+    def give_up(self, column: str) -> str:
+        """Set a column of the target's rows to NULL; ends where the list of the writes' numbers begins."""
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -28,6 +38,7 @@ class Composer:
         floor: str,
     ) -> None:
         self.table = table
+        self.quote = quote
         self.target, self.tombstones, self.lent, self.stage, self.moves = target, tombstones, lent, stage, moves
         self.names = [quote(column.name) for column in table.columns]
         self.others = [quote(column.name) for column in table.columns if column.name not in table.key]

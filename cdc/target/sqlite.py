@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from cdc.model import TargetTable
 from cdc.target.base import Capabilities
-from cdc.target.sqlite_statements import compose, create_stage, table_name
+from cdc.target.sqlite_related import find_links
+from cdc.target.sqlite_statements import SqliteComposer, create_stage, table_name
 from cdc.target.sqlite_tables import prepare_table
 from cdc.target.sqlite_types import encode_row
 from cdc.target.sqlround import PreparedTable
@@ -37,13 +38,17 @@ class SqliteTarget(StagedTarget):
 
     def make(self, table: TargetTable, stage: str) -> PreparedTable:
         table_id, encoders = prepare_table(self.database, table)
-        prepared = PreparedTable(
-            table, table_id, compose(table, table_id, stage, self.database.now), encode_row(encoders)
-        )
+        composer = SqliteComposer(table, table_id, stage, self.database.now)
+        links = find_links(self.database, table, composer)
+        prepared = PreparedTable(table, table_id, composer.all(), links, encode_row(encoders))
         if prepared.staged:
             for statement in create_stage(table, stage):
                 self.database.run(statement)
         return prepared
+
+    def defer_foreign_keys(self) -> bool:
+        self.database.run("PRAGMA defer_foreign_keys = ON")
+        return True
 
     def exists(self, table: TargetTable) -> bool:
         return self.database.has_table(table_name(table))

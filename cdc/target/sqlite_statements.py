@@ -28,13 +28,18 @@ def create_stage(table: TargetTable, stage: str) -> tuple[str, str]:
     )
 
 
-def compose(table: TargetTable, table_id: int, stage: str, now: str) -> Statements:
-    """The statements for `table`, whose row in cdc_target_table has `table_id`; `stage` names the temporary table."""
-    return _Composer(table, table_id, stage, now).all()
+class SqliteComposer(Composer):
+    """For `table`, whose row in cdc_target_table has `table_id`; `stage` names the temporary table."""
 
-
-class _Composer(Composer):
     newer = "max"
+    join = "CROSS JOIN"
+
+    @staticmethod
+    def distinct(left: str, right: str) -> str:
+        return f"{left} IS NOT {right}"
+
+    def give_up(self, column: str) -> str:
+        return f"UPDATE {self.target} AS t SET {column} = NULL FROM {self.stage} s WHERE {self.t_is_s} AND s._n IN "
 
     def __init__(self, table: TargetTable, table_id: int, stage: str, now: str) -> None:
         self.now = now

@@ -29,6 +29,7 @@ from cdc.model import (
     Write,
 )
 from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
+from cdc.target.sqlorder import Dependants, Links
 from cdc.target.sqlstate import Database, digest
 
 FULL, PARTIAL, DELETE, BORROWING = 0, 1, 2, 3
@@ -86,6 +87,7 @@ class PreparedTable:
     table: TargetTable
     id: int
     statements: Statements
+    links: Links
     encode: Callable[[Sequence[Value]], Sequence[Any]]
 
     @property
@@ -108,10 +110,14 @@ class Round:
         self.numbers = [0, 0, 0, 0]  # staged rows by op
         self.moves: list[tuple[int, str, str, bytes]] = []
         self.merged = False
+        self.deferring = False
+        self.dependants = Dependants(database, prepared.links, writes, self.decisions)
         self._key_indexes = prepared.table.key_indexes
         self._all_present = "1" * len(prepared.table.columns)
 
-    def run(self) -> dict[int, Decision]:
+    def run(self, deferring: bool = False) -> dict[int, Decision]:
+        """`deferring`: foreign keys are looked at later."""
+        self.deferring = deferring
         self.lock_out_truncates()
         self.stage()
         mixed = 0
@@ -121,7 +127,7 @@ class Round:
             self.decisions.update(dict.fromkeys((number for (number,) in found), _MIXED))
             mixed = len(found)
         applied = self._deletes() + self._upserts()
-        if applied < len(self.writes) - mixed or not self.database.counts_upserts:
+        if applied < len(self.writes) - mixed - self.dependants.taken_out or not self.database.counts_upserts:
             for number, op, stale in self.database.rows(self.statements.unapplied):
                 self.decisions[number] = STALE if stale else _MISSING[op]
         return self.decisions
@@ -226,6 +232,7 @@ class Round:
                 if write.row.op is RowOp.DELETE:
                     self.decisions.setdefault(number, _IGNORED)
             return self.numbers[DELETE]
+        self.dependants.take_out_referenced()
         deleted = self.database.run(self.statements.delete)
         buried = self._until(self.numbers[DELETE], self.statements.bury)
         return buried + (deleted if self.prepared.table.on_delete is DeletePolicy.SOFT else 0)
@@ -235,20 +242,38 @@ class Round:
         if self.numbers[BORROWING]:
             run(self.statements.settle_redelivered)
             run(self.statements.borrow)
-        applied = 0
         if len(self.writes) == self.numbers[DELETE]:
             return 0
+        if not self.deferring:
+            self.dependants.take_out_orphans()
         # Looking for each row among no tombstones costs time.
         deleted = bool(self.database.rows(self.statements.has_tombstones))
-        if self.numbers[FULL] or self.numbers[BORROWING]:
-            statements = self.statements.upsert if deleted else self.statements.upsert_undeleted
-            applied += self.upsert(self.numbers[FULL] + self.numbers[BORROWING], statements)
-        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
-            applied += run(self.statements.partial)
+        applied = self._write_uniquely(deleted) if self.prepared.links.unique else self._write(deleted)
         if deleted:
             run(self.statements.unbury)
         if self.moves:
             run(self.statements.forget_lent)
+        return applied
+
+    def _write_uniquely(self, deleted: bool) -> int:
+        """The same for a table with secondary unique keys: only a violation makes anybody look at their values."""
+        try:
+            with self.database.savepoint():
+                return self._write(deleted)
+        except PoisonRow as poison:
+            if poison.reason != "unique_violation":
+                raise
+            self.dependants.free_unique_values()
+        return self._write(deleted)
+
+    def _write(self, deleted: bool) -> int:
+        """Upserts; how many rows were written. `deleted`: there are tombstones."""
+        applied = 0
+        if self.numbers[FULL] or self.numbers[BORROWING]:
+            statements = self.statements.upsert if deleted else self.statements.upsert_undeleted
+            applied += self.upsert(self.numbers[FULL] + self.numbers[BORROWING], statements)
+        if self.numbers[PARTIAL] or self.numbers[BORROWING]:
+            applied += self.database.run(self.statements.partial)
         return applied
 
     def upsert(self, rows: int, statements: Iterable[str]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from cdc.model import Decision, Outcome, Position, TargetTable, Value, Write
-from cdc.target.base import Owner, SweepReport
+from cdc.target.base import Owner, Related, SweepReport
 from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
 from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
 
@@ -28,6 +29,10 @@ class StagedTarget(SqlTarget):
     def exists(self, table: TargetTable) -> bool:
         """Whether the table is there."""
         raise NotImplementedError
+
+    def defer_foreign_keys(self) -> bool:
+        """Check foreign keys at the end of the transaction; False where they cannot wait."""
+        return False
 
     def alone(self, prepared: PreparedTable) -> None:
         """No other writer of the table until the end of the transaction."""
@@ -56,6 +61,9 @@ class StagedTarget(SqlTarget):
         """The same in another thread, while tables may be prepared or forgotten."""
         return self._tables.get(table)
 
+    def related(self, table: TargetTable) -> Related:
+        return self.prepared(table).links.related
+
     def prepared_tables(self) -> list[PreparedTable]:
         return [prepared for prepared in self._tables.values() if prepared.staged]
 
@@ -67,9 +75,18 @@ class StagedTransaction(SqlTransaction):
     def __init__(self, target: StagedTarget) -> None:
         super().__init__(target)
         self.target = target
+        self._deferring = False
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._deferring = self.target.defer_foreign_keys()
+        try:
+            yield
+        finally:
+            self._deferring = False
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
-        return self.target.round(self.target.prepared(table), writes).run()
+        return self.target.round(self.target.prepared(table), writes).run(self._deferring)
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import ON_REQUEST, Owner, Parked, Standing
+from cdc.target.base import ON_REQUEST, WAITING, Owner, Parked, Standing
 from cdc.target.sqlstate import Database, Row, digest, marks
 
 _T = TypeVar("_T")
@@ -42,12 +42,14 @@ class ParkedStore:
         return held
 
     def standing(self) -> Standing:
+        waiting, aged = sorted(WAITING), sorted(WAITING | {"held"})
         ((records, age_us, asked),) = self.database.rows(
-            f"SELECT count(*), {self.database.now} - min(CASE WHEN reason <> 'held' THEN parked_us END),"
+            f"SELECT sum(CASE WHEN reason NOT IN ({marks(len(waiting))}) THEN 1 ELSE 0 END), {self.database.now}"
+            f" - min(CASE WHEN reason NOT IN ({marks(len(aged))}) THEN parked_us END),"
             f" count(retry_requested_us) FROM cdc_parked WHERE {MINE}",
-            self.owner,
+            (*waiting, *aged, *self.owner),
         )
-        return Standing(int(records), None if age_us is None else int(age_us) / 1e6, bool(asked))
+        return Standing(int(records or 0), None if age_us is None else int(age_us) / 1e6, bool(asked))
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
         self._read_us = int(self.database.rows(f"SELECT {self.database.now}")[0][0])

@@ -172,7 +172,7 @@ class SqlTarget:
 
 
 class SqlTransaction:
-    """Base of a `Transaction` on the state tables. A subclass brings `write`, `stale`, `truncate` and `sweep`."""
+    """Base of a `Transaction` on the state tables. A subclass brings what writes rows."""
 
     def __init__(self, target: SqlTarget) -> None:
         self.owner = target.owner
@@ -180,6 +180,9 @@ class SqlTransaction:
         self.database = target.database
         self.parked_store = target.parked_store
         self.contributions = target.shapes
+
+    def deferred(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         raise NotImplementedError
