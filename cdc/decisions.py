@@ -7,7 +7,8 @@ values are, per batch, the first `KEPT` of each table and type: a flood of confl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,6 +30,9 @@ from cdc.model import (
 
 KEPT: Final = 20
 """Conflicts of a batch that are kept with values, of each table and type."""
+
+LONGEST: Final = 1000
+"""Characters of a value that are kept."""
 
 Values = Mapping[str, Value]
 _STALE = Conflict(ConflictType.STALE, Action.SKIP)
@@ -72,15 +76,20 @@ class Conflicts:
         table: TargetTable,
         partition: TopicPartition,
         conflict: Conflict,
-        row: Callable[[], tuple[MappedRow, str]],
+        rows: Iterator[Callable[[], tuple[MappedRow, str]]],
+        number: int = 1,
     ) -> None:
-        """`row`: the change and the text of its key, asked for only where they are kept."""
-        self.counts[Counted(table.mapping, partition, conflict.type, conflict.action)] += 1
+        """`number` changes that met the same. `rows`: each with the text of its key, made only where it is kept."""
+        self.counts[Counted(table.mapping, partition, conflict.type, conflict.action)] += number
         kind = table.mapping, conflict.type
-        if conflict.type is ConflictType.STALE or self._kept[kind] >= KEPT:
-            return
-        self._kept[kind] += 1
-        change, hold = row()
+        if conflict.type is not ConflictType.STALE and self._kept[kind] < KEPT:
+            for row in islice(rows, KEPT - self._kept[kind]):
+                self._kept[kind] += 1
+                self._keep(table, partition, conflict, *row())
+
+    def _keep(
+        self, table: TargetTable, partition: TopicPartition, conflict: Conflict, change: MappedRow, hold: str
+    ) -> None:
         if conflict.seen is None:
             conflict = msgspec.structs.replace(conflict, seen=seen(None, incoming(table, change), None))
         # Where a mapping masks columns, this is the place: what is stored and shown of conflicts passes here, once.
@@ -114,11 +123,21 @@ def seen(before: Values | None, incoming: Values | None, resulting: Values | Non
     names = dict.fromkeys(name for side in there for name in side)
     whole = len(there) < len(sides)
     told = [name for name in names if whole or len({side[name] for side in there if name in side}) > 1]
-    return Seen(*(None if side is None else {name: side[name] for name in told if name in side} for side in sides))
+    return Seen(
+        *(None if side is None else {name: _kept(side[name]) for name in told if name in side} for side in sides)
+    )
 
 
 def _texts(values: Values) -> dict[str, str | None]:
     return {name: _text(value) for name, value in values.items() if value is not UNAVAILABLE}
+
+
+def _kept(text: str | None) -> str | None:
+    """As every target can keep it, also what a row was refused for; of a long one its beginning."""
+    if text is None:
+        return None
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+    return short.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _text(value: Value) -> str | None:

@@ -89,9 +89,8 @@ def _stored(operator: Operator, mapping: TableMapping, key: str, parts: list[str
             if found is not None and len(found.columns) != len(parts):
                 raise Usage(f"the key is {', '.join(found.columns)}: {len(parts)} values are given")
     except Poison as error:
-        raise Usage(
-            f"'{key}' is no key of {mapping.to}", hint="as SQL writes the values; several with commas"
-        ) from error
+        hint = "as SQL writes the values, several with commas"
+        raise Usage(f"'{key}' is no key of {mapping.to}", hint=hint) from error
     return found
 
 
@@ -104,19 +103,12 @@ def _told(stored: StoredPosition | None) -> tuple[str, str, str]:
         return "the row is there", position_text(stored.position), meaning
     if stored.there:
         return "the row is there; somebody else made it", "", "no change was written: the next one meets a conflict"
+    missing = "there is no such row"
     if stored.buried is not None:
-        return (
-            "there is no such row",
-            position_text(stored.buried),
-            "it was deleted: an older change is skipped as stale",
-        )
+        return missing, position_text(stored.buried), "it was deleted: an older change is skipped as stale"
     if stored.floor is not None:
-        return (
-            "there is no such row",
-            position_text(stored.floor),
-            "the table was truncated then; older changes are stale",
-        )
-    return "there is no such row", "", "no change of it has come"
+        return missing, position_text(stored.floor), "the table was truncated then: an older change is skipped as stale"
+    return missing, "", "no change of it has come"
 
 
 def _holds(parts: Sequence[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What other rules would decide: recorded changes played through the pipeline file as it is and through a new one.
 
-It writes nothing and joins no group. Both sides start from nothing, but for tables of several sources, where they know
-what those source rows last said that do not come up. So the first change of a row may be decided otherwise than it was:
-both sides err alike, and what is shown is where they differ.
+It writes nothing and joins no group. Both sides start from the same: of rows from before, what the before image of
+their first change says; in tables of several sources, what those source rows last said that do not come up. So a change
+may be decided otherwise than it was: both sides err alike, and what is shown is where they differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ MOST_KEYS = 10_000
 """Rows of several sources whose kept contributions are looked up."""
 
 NOTE = (
-    "state from before --since is not known: a row's first change since then may be decided as if the row were missing"
+    "rows from before --since are as the before image of their first change says, and missing where it has none; what"
+    " others wrote to the target is not known"
 )
 
 
@@ -104,8 +105,9 @@ def simulate(
     if (new.name, new.target) != (old.name, old.target):
         raise Usage(f"the new file is of pipeline {new.label}, not of {old.label}", where=new.file)
     with opened(settings, old) as operator:
-        raws, cut = _records(settings, old, since, most)
-        events, unreadable = _events(settings, old, operator, raws, placeholder)
+        sources = {topic: tables[0].source_name for each in (old, new) for topic, tables in topics_of(each).items()}
+        raws, cut = _records(settings, old, sorted(sources), since, most)
+        events, unreadable = _events(settings, sources, operator, raws, placeholder)
         sides = [Replay(pipeline, events) for pipeline in (old, new)]
         kept, complete = _kept(operator, sides)
     for side in sides:
@@ -133,10 +135,12 @@ def simulate(
 # -- what is played
 
 
-def _records(settings: Settings, pipeline: Pipeline, since: datetime, most: int) -> tuple[list[RawRecord], bool]:
+def _records(
+    settings: Settings, pipeline: Pipeline, names: Sequence[str], since: datetime, most: int
+) -> tuple[list[RawRecord], bool]:
     connection = kafka_connection(settings.kafka)
     with topics(settings, pipeline) as consumer:
-        partitions = partitions_of(consumer, topics_of(pipeline))
+        partitions = partitions_of(consumer, names)
         ends = consumer.ends(partitions)
     starts = offsets_at(connection, partitions, int(since.timestamp() * 1000), KAFKA_ANSWERS_WITHIN_S)
     ranges: dict[TopicPartition, tuple[int, int]] = {}
@@ -153,12 +157,11 @@ def _records(settings: Settings, pipeline: Pipeline, since: datetime, most: int)
 
 
 def _events(
-    settings: Settings, pipeline: Pipeline, operator: Operator, raws: Sequence[RawRecord], placeholder: str
+    settings: Settings, sources: Mapping[str, str], operator: Operator, raws: Sequence[RawRecord], placeholder: str
 ) -> tuple[list[ChangeEvent], int]:
     """The change events, with the positions that the workers gave them."""
     decoder = Decoder(placeholder=placeholder, standalone=True)
     epochs = {epoch.source: epoch.number for epoch in operator.epochs()}
-    sources = {topic: tables[0].source_name for topic, tables in topics_of(pipeline).items()}
     for state in operator.partitions():
         source = sources.get(state.partition.topic)
         if source is not None:

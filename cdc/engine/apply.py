@@ -243,23 +243,31 @@ class Work:
             self._settle(table, writes, decisions, {})
             return
         applied, superseded = writes.last, writes.superseded
+        alike: dict[tuple[int, TopicPartition], list[int]] = {}  # many writes may have one decision
         for index, decision in decisions.items():
-            last = writes.partition(index)
-            places = [last]
+            alike.setdefault((id(decision), writes.partition(index)), []).append(index)
             if decision.outcome is not Outcome.APPLIED:  # nor are those applied that it took the place of
                 before = writes.superseded_by(index)
                 superseded.subtract(before)
-                places += before
-            applied[last] -= 1
-            conflict = met(decision)
-            for place in places:
-                self.done.tallies[table.mapping, place, decision.outcome, decision.reason] += 1
-                if conflict is not None:
-                    self.conflicts.add(table, place, conflict, partial(_kept, writes, index))
+                for place in before:
+                    self._told(table, writes, place, decision, [index])
+        for (_, place), indexes in alike.items():
+            applied[place] -= len(indexes)
+            self._told(table, writes, place, decisions[indexes[0]], indexes)
         for counted, outcome in ((applied, Outcome.APPLIED), (superseded, Outcome.SUPERSEDED)):
             for partition, number in counted.items():
                 if number:
                     self.done.tallies[table.mapping, partition, outcome, ""] += number
+
+    def _told(
+        self, table: TargetTable, writes: Writes, place: TopicPartition, decision: Decision, indexes: Sequence[int]
+    ) -> None:
+        """Count one decision on several writes whose records stand in one partition."""
+        self.done.tallies[table.mapping, place, decision.outcome, decision.reason] += len(indexes)
+        conflict = met(decision)
+        if conflict is not None:
+            rows = (partial(_kept, writes, index) for index in indexes)
+            self.conflicts.add(table, place, conflict, rows, len(indexes))
 
     def _truncate(self, table: TargetTable, row: MappedRow) -> None:
         if table.on_truncate is TruncatePolicy.REFUSE:
@@ -463,7 +471,7 @@ class Work:
         conflict = met(decision)
         if conflict is not None:
             partition = TopicPartition(row.record.topic, row.record.partition)
-            self.conflicts.add(table, partition, conflict, lambda: (row, hold_of(row.key)))
+            self.conflicts.add(table, partition, conflict, iter([lambda: (row, hold_of(row.key))]))
 
     def tallies(self) -> list[Tally]:
         return [

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
 import msgspec
@@ -33,6 +35,7 @@ from cdc.model import (
     Conflict,
     ConflictType,
     Decision,
+    Kind,
     MappedRow,
     Outcome,
     Position,
@@ -390,9 +393,11 @@ class _Round:
         """Of the applied changes, those whose values do not all stand in their row: another source's do."""
         if not rows:
             return
-        shape = [column.name for column in self._way.merged.shape(self._way.shape).columns]
+        columns = self._way.merged.shape(self._way.shape).columns
+        shape = [column.name for column in columns]
         own = [column.name for column in self._way.merged.resolver.columns]
         pick = picker([own.index(name) for name in shape])
+        floats = any(column.type.kind in (Kind.FLOAT32, Kind.FLOAT64) for column in columns)
         for item in portion.items:
             said, row = item.changes[-1].values, rows.get(item.place[0])
             if said is None or row is None or item.number in decisions:
@@ -400,15 +405,17 @@ class _Round:
             stands = pick(row)
             if said == stands:
                 continue
-            columns = tuple(
-                [
-                    name
-                    for name, mine, there in zip(shape, said, stands, strict=True)
-                    if mine != there and mine is not there and mine is not UNAVAILABLE
-                ]
-            )
-            if columns:
-                decisions[item.number] = self._differing(columns, portion, item, row)
+            differing = tuple(compress(shape, map(ne, said, stands)))
+            if floats or UNAVAILABLE in said:  # what it does not say differs from nothing; a NaN is not even itself
+                differing = tuple(
+                    [
+                        name
+                        for name, mine, there in zip(shape, said, stands, strict=True)
+                        if mine != there and mine is not there and mine is not UNAVAILABLE
+                    ]
+                )
+            if differing:
+                decisions[item.number] = self._differing(differing, portion, item, row)
 
     def _differing(self, differing: tuple[str, ...], portion: _Portion, item: _Item, row: Image) -> Decision:
         decision = self._told.get(differing)

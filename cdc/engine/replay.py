@@ -1,7 +1,8 @@
 """A pipeline file tried on recorded changes: what it would decide about each, on targets in memory.
 
 Each change is decided by itself, in the order of its topic, as the oracle does: nothing is folded. A key that is
-parked keeps its later changes waiting, unless one brings what was missing.
+parked keeps its later changes waiting, unless one brings what was missing. Tables are empty at first; of a row that was
+there before, the before image of its first change tells, where it has one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from cdc.model import (
     ChangeEvent,
     Decision,
     MappedRow,
+    Op,
     Outcome,
+    Position,
     RowOp,
     TargetTable,
     Value,
@@ -65,6 +68,7 @@ class Replay:
     def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent]) -> None:
         self._pipeline = pipeline
         self._plans = Plans(pipeline)
+        self._topics = set(self._plans.topics)
         self._inner = _Unshared()
         rules = {each.target_id: each.rules for each in pipeline.tables if each.contributor and each.rules}
         self.target = MergingTarget(self._inner, rules)
@@ -111,18 +115,36 @@ class Replay:
     def play(self) -> None:
         with closing(self.target):
             self.target.open(Owner(self._pipeline.name, self._pipeline.target))
+            met: set[tuple[str, str]] = set()
             with self.target.begin() as transaction:
                 for table, row, event in self.mapped:
                     key, decision = "", row
                     if isinstance(row, MappedRow):
                         key = hold_of(row.key)
                         self.target.prepare(table)
+                        if (table.mapping, key) not in met:
+                            met.add((table.mapping, key))
+                            self._remember(table, row, event)
                         decision = self._decide(transaction, table, row)
                     assert isinstance(decision, Decision)
                     columns = decision.conflict.columns if decision.conflict is not None else ()
                     self.decided[table.mapping, event.record.where, key] = Decided(_word(decision), key, columns, event)
 
+    def _remember(self, table: TargetTable, row: MappedRow, event: ChangeEvent) -> None:
+        """A row's first change says by its before image that it was there, and how."""
+        if event.before is None or event.op is Op.CREATE or table.contributes is not None or row.moved_from is not None:
+            return
+        past = msgspec.structs.replace(
+            event, op=Op.READ, before=None, after=event.before, moved_to=None, position=_before_all(event.position)
+        )
+        for found, said, _ in self._mapped(past):
+            if found.mapping == table.mapping and isinstance(said, MappedRow) and said.key == row.key:
+                assert said.values is not None
+                self._inner.storage.tables[table.mapping].put(said.key, said.values, said.position)
+
     def _mapped(self, event: ChangeEvent) -> Iterator[tuple[TargetTable, MappedRow | Decision, ChangeEvent]]:
+        if event.record.topic not in self._topics:
+            return  # this file does not map it
         for plan in self._plans.of(event.schema):
             (mapped,) = plan.map_batch([event])
             if isinstance(mapped, Poison):
@@ -171,6 +193,11 @@ class _Unshared(MemoryTarget):
     @contextmanager
     def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MemoryTransaction]:
         yield MemoryTransaction(self, self.storage)
+
+
+def _before_all(position: Position) -> Position:
+    """Of a row of ours: not the beginning, which is nobody's."""
+    return Position(position.epoch, 0, 1)
 
 
 def _untouched(document: Document, key: str, touched: Touched, numbers: Mapping[int, int]) -> Document:
