@@ -21,13 +21,13 @@ from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
 from cdc.engine.ruled import dated_ahead, now_us, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
+from cdc.engine.unfold import committed_order, halves, unfolded
 from cdc.errors import Poison
 from cdc.model import (
     Conflict,
     Decision,
     MappedRow,
     Outcome,
-    Position,
     RowOp,
     TargetTable,
     TopicPartition,
@@ -40,7 +40,6 @@ from cdc.target.base import (
     WAITING,
     Advance,
     Parked,
-    PoisonRow,
     RepeatedSnapshot,
     Tally,
     Target,
@@ -378,7 +377,7 @@ class Work:
                 if len(indexes) == 1:
                     poisoned[indexes[0]] = poison
                 else:
-                    stack += _halves(indexes, poison)
+                    stack += halves(indexes, poison)
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
         return decisions, poisoned
@@ -393,7 +392,7 @@ class Work:
         except Poison as poison:
             if len(indexes) == 1:
                 return set()
-            return set().union(*(self._stale(table, writes, half) for half in _halves(indexes, poison)))
+            return set().union(*(self._stale(table, writes, half) for half in halves(indexes, poison)))
         return {indexes[index] for index in found}
 
     def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
@@ -488,35 +487,3 @@ def _kept(writes: Writes, index: int) -> tuple[MappedRow, str]:
 def healing(held: Mapping[Held, str], mapping: str) -> set[Held]:
     """The held keys of a mapping that wait for something missing: after a truncate they may be stale."""
     return {key for key, reason in held.items() if key[0] == mapping and reason in HEALING}
-
-
-def unfolded(writes: Sequence[Write]) -> list[list[Write]]:
-    """Chains taken apart again: round n holds the n-th row of every chain."""
-    rounds: list[list[Write]] = []
-    for write in writes:
-        for number, row in enumerate(write.rows):
-            if number == len(rounds):
-                rounds.append([])
-            rounds[number].append(Write(row, row.position))
-    return rounds
-
-
-def committed_order(writes: Sequence[Write]) -> list[MappedRow]:
-    """The rows of the writes in the order of their commits, and never against the order of their topic."""
-    newest: dict[TopicPartition, Position] = {}
-    clocked: list[tuple[Position, MappedRow]] = []
-    rows = [row for write in writes for row in write.rows]
-    for row in sorted(rows, key=lambda row: (row.record.topic, row.record.partition, row.record.offset)):
-        partition = TopicPartition(row.record.topic, row.record.partition)
-        newest[partition] = max(newest.get(partition, row.position), row.position)
-        clocked.append((newest[partition], row))
-    return [row for _, row in sorted(clocked, key=lambda pair: pair[0])]
-
-
-def _halves(indexes: list[int], poison: Poison) -> list[list[int]]:
-    """What to try next: the named bad row alone and the others, or two halves."""
-    bad = poison.index if isinstance(poison, PoisonRow) else None
-    if bad is not None:
-        return [[indexes[bad]], indexes[:bad] + indexes[bad + 1 :]]
-    middle = len(indexes) // 2
-    return [indexes[middle:], indexes[:middle]]
