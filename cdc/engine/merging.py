@@ -7,7 +7,8 @@ the sources said, written through the target's own batched path, and the documen
 document's version: it only rises, so the target's guard lets every such write pass.
 
 A round goes in portions, in the order of the keys, so that the server takes and writes documents of one while the rows
-of another are worked out: a fifth of the speed of the same rows by one source (tests/bench/sources.py says what it costs).
+of another are worked out: a fifth of the speed of the same rows by one source (tests/bench/sources.py has what it
+costs).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ rounds that take turns, a fresh target database a run.
                                             growth, startup, latency, backlog
     python -m tests.bench.postgres          a target's write path alone, fed with ready rows, beside its server's own
     python -m tests.bench.mariadb           bulk statements; what they share: ready.py
-    python -m tests.bench.sources           rows that three sources make, beside one (`make bench` begins with all three)
+    python -m tests.bench.sources           rows of three sources, beside one (`make bench` begins with all three)
 
 What the figures mean:
 
