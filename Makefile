@@ -37,6 +37,7 @@ faults: install ## the fault tests alone: parts killed, frozen, cut off; bad inp
 bench: install ## the whole benchmark beside the JDBC sink and the databases' limits (40 minutes)
 	$(BIN)/python -m tests.bench.postgres
 	$(BIN)/python -m tests.bench.mariadb
+	$(BIN)/python -m tests.bench.sources
 	$(BIN)/python -m tests.bench
 
 .PHONY: bench-quick

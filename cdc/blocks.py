@@ -37,10 +37,25 @@ class EventBlock:
     `after`: the row, without UNAVAILABLE, or None for a delete; `before`: of deletes, None for all others. `bytes`: of
     the records' payloads. `time_us`: commit time of the last streamed event, None if there is none.
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
-    `times()`: of each event, the commit time in µs; None for what a snapshot read.
+    `created()`: which of them are creates or snapshot reads. `times()`: of each event, the commit time in µs; None for
+    what a snapshot read.
     """
 
-    __slots__ = ("after", "before", "bytes", "end", "event", "partition", "positions", "schema", "time_us", "times")
+    __slots__ = (
+        *(
+            "after",
+            "before",
+            "bytes",
+            "created",
+            "end",
+            "event",
+            "partition",
+            "positions",
+            "schema",
+            "time_us",
+            "times",
+        ),
+    )
 
     def __init__(
         self,
@@ -53,6 +68,7 @@ class EventBlock:
         size: int,
         time_us: int | None,
         event: Callable[[int], ChangeEvent],
+        created: Callable[[], list[bool]],
         times: Callable[[], list[int | None]],
     ) -> None:
         self.schema = schema
@@ -64,6 +80,7 @@ class EventBlock:
         self.bytes = size
         self.time_us = time_us
         self.event = event
+        self.created = created
         self.times = times
 
     def __len__(self) -> int:
@@ -93,7 +110,14 @@ class RowBlock:
         event, values = self.events.event(index), self.values[index]
         op = RowOp.DELETE if values is None else RowOp.UPSERT
         return MappedRow(
-            op, self.keys[index], values, event.position, event.record, event.snapshot, None, None, event.time_us
+            op=op,
+            key=self.keys[index],
+            values=values,
+            position=event.position,
+            record=event.record,
+            snapshot=event.snapshot,
+            time_us=event.time_us,
+            created=event.created,
         )
 
 
@@ -135,6 +159,12 @@ class Writes(Sequence[Write]):
         self.positions = [positions[index] for index in order]
         return True
 
+    def created(self) -> list[bool]:
+        """Of the upserts, which are creates or snapshot reads; only of rounds in which nothing was superseded."""
+        assert self._order is None or not self._before
+        flags = _joined([block.events.created() for block in self._blocks])
+        return flags if self._order is None else [flags[index] for index in self._order[: self.upserts]]
+
     @property
     def upserts(self) -> int:
         return len(self.values)
@@ -149,6 +179,15 @@ class Writes(Sequence[Write]):
         number = index if self._order is None else self._order[index]
         before = self._before.get(number)
         return (*map(self._row, before), self._row(number)) if before else ()
+
+    def partition(self, index: int) -> TopicPartition:
+        """Where the record of a write's row stands."""
+        return self._block(index if self._order is None else self._order[index])[0].events.partition
+
+    def superseded_by(self, index: int) -> list[TopicPartition]:
+        """Where the records stand that a write's row took the place of."""
+        number = index if self._order is None else self._order[index]
+        return [self._block(before)[0].events.partition for before in self._before.get(number, ())]
 
     @property
     def superseded(self) -> Counter[TopicPartition]:
@@ -188,13 +227,13 @@ class Writes(Sequence[Write]):
 
 
 def folded(table: TargetTable, blocks: Sequence[RowBlock]) -> Writes | None:
-    """One round for all rows of the blocks; None when their order or the table's policy asks for more."""
+    """One round for all rows of the blocks; None when their order, or the table's policy or rules ask for more."""
     if not blocks:
         return None
     if table.on_delete is not DeletePolicy.DELETE and any(None in block.values for block in blocks):
         return None
     writes = Writes(blocks)
-    return writes if writes.fold() else None
+    return writes if writes.fold() and (table.rules is None or not writes.superseded) else None
 
 
 def picker(indexes: Sequence[int]) -> Callable[[Image], Image]:

@@ -194,6 +194,11 @@ class ChangeEvent(msgspec.Struct, frozen=True):
     time_us: int | None = None
     transaction: str | None = None
 
+    @property
+    def created(self) -> bool:
+        """Whether the row is new at the source, or was read there by a snapshot: nobody need have it yet."""
+        return self.op is Op.CREATE or self.op is Op.READ
+
 
 class TargetColumn(msgspec.Struct, frozen=True):
     """One column of a target table: canonical values of `type.kind` arrive for it. `sql_type`: the target's type text,
@@ -209,6 +214,103 @@ class DeletePolicy(StrEnum):
     DELETE = "delete"
     SOFT = "soft"  # set `TargetTable.soft_delete` to true, keep the row
     IGNORE = "ignore"
+
+
+class ConflictType(StrEnum):
+    """What can be wrong between a change and the target as it is (defined in `cdc.rules`)."""
+
+    INSERT_EXISTS = "insert_exists"
+    UPDATE_DIFFERING = "update_differing"
+    UPDATE_MISSING = "update_missing"
+    UPDATE_ORIGIN_DIFFERS = "update_origin_differs"
+    UPDATE_RECENTLY_DELETED = "update_recently_deleted"
+    DELETE_MISSING = "delete_missing"
+    DELETE_RECENTLY_UPDATED = "delete_recently_updated"
+    KEY_EXISTS = "key_exists"
+    SECOND_UNIQUE_VIOLATION = "second_unique_violation"
+    MULTIPLE_UNIQUE_CONFLICTS = "multiple_unique_conflicts"
+    STALE = "stale"
+    FOREIGN_KEY_MISSING = "foreign_key_missing"
+    VALUE_OUT_OF_RANGE = "value_out_of_range"
+    TARGET_COLUMN_MISSING = "target_column_missing"
+    SOURCE_COLUMN_MISSING = "source_column_missing"
+    TARGET_TABLE_MISSING = "target_table_missing"
+
+
+class Action(StrEnum):
+    """What is done about a conflict (defined in `cdc.rules`)."""
+
+    SOURCE_WINS = "source_wins"
+    TARGET_WINS = "target_wins"
+    UPDATE_OR_INSERT = "update_or_insert"
+    INSERT_OR_SKIP = "insert_or_skip"
+    UPDATE_IF_NEWER = "update_if_newer"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    MERGE = "merge"
+    SKIP = "skip"
+    PARK = "park"
+    ERROR = "error"
+
+
+class Combine(StrEnum):
+    """How the value of an existing row and the incoming one make the new one."""
+
+    SOURCE_WINS = "source_wins"
+    TARGET_WINS = "target_wins"  # what is there stays; written on insert only
+    KEEP_IF_NULL = "keep_if_null"  # a NULL never takes a value's place
+    FILL_NULLS = "fill_nulls"  # a value that is there stays; a NULL is filled
+    MAX = "max"
+    MIN = "min"
+    NEWEST = "newest"  # the incoming one, unless the version column of the row is higher
+    OLDEST = "oldest"  # the incoming one, when the version column of the row is higher
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """Columns (their indexes) that are combined together, all in the same way; `version`: the column that decides."""
+
+    combine: Combine
+    columns: tuple[int, ...]
+    version: int | None = None
+
+
+class Detect(StrEnum):
+    """How it is found out that somebody else changed a row."""
+
+    POSITION = "position"
+    CHANGED_COLUMNS = "changed_columns"
+    ALL_COLUMNS = "all_columns"
+    VERSION = "version"
+    COMMIT_TIME = "commit_time"
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Conflict rules of a target table where one source row makes one target row; what they mean: `cdc.rules`.
+
+    `version`: the index of the column that `Detect.VERSION` compares. `compared`: the columns of `before` images that
+    the others compare. `units`: every column that is not simply replaced is in exactly one.
+    """
+
+    detect: Detect = Detect.POSITION
+    version: int | None = None
+    compared: tuple[int, ...] = ()
+    units: tuple[Unit, ...] = ()
+    on: tuple[tuple[ConflictType, Action], ...] = ()
+    max_skew_us: int = 60_000_000
+
+    @property
+    def reads_before(self) -> bool:
+        """Whether changes are compared by their before images."""
+        return self.detect in (Detect.CHANGED_COLUMNS, Detect.ALL_COLUMNS)
+
+
+class TruncatePolicy(StrEnum):
+    """What a TRUNCATE of the source table does."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    REFUSE = "refuse"  # the pipeline stops
+    PARK = "park"  # it is set aside by itself; the table's rows go on
 
 
 class Contributes(msgspec.Struct, frozen=True):
@@ -229,7 +331,9 @@ class TargetTable(msgspec.Struct, frozen=True):
     """What a compiled mapping writes: one table, its columns (key columns included) and its key.
 
     `mapping` is the stable name 'pipeline/table' under which state is kept. `partials`: some column may arrive
-    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `contributes`: its rows are not the target
+    UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `rules`: None for a table whose changes meet
+    no rule; then a change that passes the guard is written as it is. `supersede`: a later whole image of a key
+    takes the place of its parked changes, whatever they were parked for. `contributes`: its rows are not the target
     table's, but contributions to them.
     """
 
@@ -241,6 +345,9 @@ class TargetTable(msgspec.Struct, frozen=True):
     on_delete: DeletePolicy = DeletePolicy.DELETE
     soft_delete: str | None = None
     partials: bool = False
+    rules: Rules | None = None
+    on_truncate: TruncatePolicy = TruncatePolicy.APPLY
+    supersede: bool = False
     contributes: Contributes | None = None
 
     @property
@@ -261,6 +368,10 @@ class MappedRow(msgspec.Struct, frozen=True):
     `values` follows `TargetTable.columns` (None for deletes and truncates) and may hold UNAVAILABLE: then it is a
     partial image. `key`: values of the key columns, in `TargetTable.key` order (() for a truncate).
     `moved_from`/`moved_to`: target keys of the other half of a key change.
+
+    Only looked at where a table has rules: `created`: the row is new at the source, or was read there by a snapshot, so
+    the target need not have it. `before`: the row before the change, UNAVAILABLE where it is not compared; None when
+    the change came without it.
     """
 
     op: RowOp
@@ -272,6 +383,8 @@ class MappedRow(msgspec.Struct, frozen=True):
     moved_from: tuple[Value, ...] | None = None
     moved_to: tuple[Value, ...] | None = None
     time_us: int | None = None
+    created: bool = False
+    before: tuple[Value, ...] | None = None
 
     @property
     def partial(self) -> bool:
@@ -287,13 +400,33 @@ class Outcome(StrEnum):
     PARKED = "parked"  # with a reason: set aside, or held behind a parked one of its key
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """The values between which a conflict was decided, as texts by column, where they differ: the row before, the
+    change, the row afterwards. None: there is no such row, or nobody looked."""
+
+    before: dict[str, str | None] | None = None
+    incoming: dict[str, str | None] | None = None
+    resulting: dict[str, str | None] | None = None
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """A conflict that was met, and the rule's word on it. `columns`: those that differ, where that is known. `seen`: of
+    the first of its type in a round (`cdc.decisions.KEPT`), where the target told."""
+
+    type: ConflictType
+    action: Action
+    columns: tuple[str, ...] = ()
+    seen: Seen | None = None
+
+
 class Decision(msgspec.Struct, frozen=True):
-    """The rules' word on one record for one mapping. `reason` is a short stable word ('' for applied); `detail` says
-    more to a person, without row values."""
+    """The rules' word on one record for one mapping. `reason` is a short stable word ('' for applied; where a conflict
+    was met and the change is not parked, 'type:action'); `detail` says more to a person, without row values."""
 
     outcome: Outcome
     reason: str = ""
     detail: str = ""
+    conflict: Conflict | None = None
 
 
 class Write(msgspec.Struct, frozen=True):

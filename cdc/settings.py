@@ -285,10 +285,14 @@ class Settings:
     def targets(self) -> tuple[str, ...]:
         return tuple(self._targets)
 
+    def target_kind(self, name: str) -> str:
+        """The kind that the file says, also where other parts of the entry cannot be read now."""
+        return str(self._mapping(("targets", name)).get("kind"))
+
     @property
     def rest_targets(self) -> tuple[str, ...]:
         """Those of the targets that are REST APIs."""
-        return tuple(name for name in self.targets if self._mapping(("targets", name)).get("kind") == "rest")
+        return tuple(name for name in self.targets if self.target_kind(name) == "rest")
 
     @property
     def kafka(self) -> KafkaSettings:

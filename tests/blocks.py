@@ -25,13 +25,14 @@ def in_blocks(rows: Iterable[MappedRow]) -> list[RowBlock | MappedRow | Parked]:
 
 def _is_plain(row: MappedRow) -> bool:
     moves = row.moved_from is not None or row.moved_to is not None
-    return not moves and row.op is not RowOp.TRUNCATE and UNAVAILABLE not in (row.values or ())
+    ruled = row.before is not None or row.time_us is not None  # what tables with such rules read of single rows
+    return not moves and not ruled and row.op is not RowOp.TRUNCATE and UNAVAILABLE not in (row.values or ())
 
 
 def _block(rows: list[MappedRow]) -> RowBlock:
     def event(index: int) -> ChangeEvent:
         row = rows[index]
-        op = Op.DELETE if row.values is None else Op.UPDATE
+        op = Op.DELETE if row.values is None else Op.CREATE if row.created else Op.UPDATE
         return ChangeEvent(
             row.record, _SCHEMA, op, row.position, None, row.values, row.snapshot, None, None, row.time_us
         )
@@ -47,6 +48,7 @@ def _block(rows: list[MappedRow]) -> RowBlock:
         len(rows),
         None,
         event,
+        lambda: [row.created for row in rows],
         lambda: [None if row.snapshot else row.time_us for row in rows],
     )
     return RowBlock(events, [row.key for row in rows], [row.values for row in rows])

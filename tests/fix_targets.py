@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import MappingProxyType
@@ -84,9 +84,9 @@ class Bench:
 
     # -- the same for all
 
-    def table(self, policy: DeletePolicy = DeletePolicy.DELETE) -> TargetTable:
-        """A table that nothing has written to; its name is new."""
-        return tapes.table(f"customers_{next(_numbers)}", policy)
+    def table(self, policy: DeletePolicy = DeletePolicy.DELETE, **rules: Any) -> TargetTable:
+        """A table that nothing has written to; its name is new. `rules`: see `tapes.table`."""
+        return tapes.table(f"customers_{next(_numbers)}", policy, **rules)
 
     def visible(self, table: TargetTable) -> Rows:
         """What the oracle calls visible: key → values, then the soft-delete mark where the table has one."""
@@ -108,6 +108,13 @@ class Bench:
                 counts[tally.outcome] += tally.number
             return counts
 
+    def ask(self, owner: Owner) -> None:
+        """A person asks for the retry of everything that is parked."""
+        operator = self.operator()
+        operator.open(owner)
+        with closing(operator):
+            operator.request_retry([entry.id for entry in operator.parked()])
+
     def check(
         self,
         tape: list[MappedRow],
@@ -115,17 +122,30 @@ class Bench:
         policy: DeletePolicy = DeletePolicy.DELETE,
         *,
         blocks: bool = True,
+        aside: Collection[int] = (),
+        asked: bool = False,
+        **rules: Any,
     ) -> None:
-        """The tape, cut into batches there, leaves what the oracle says: rows, positions, parked keys, counts."""
-        table, target = self.table(policy), self.target()
+        """The tape, cut into batches there, leaves what the oracle says: rows, positions, parked keys, counts.
+
+        `aside`: offsets that somebody asked to set aside; `asked`: afterwards the retry of all that is parked is asked
+        for; `rules`: of the table.
+        """
+        table, target = self.table(policy, **rules), self.target()
         owner = Owner(table.name, "target")
         target.open(owner)
         target.prepare(table)
         self.refuse(table)
         target.close()
-        oracle = expected(table, tape)
+        oracle = expected(table, tape, aside)
         with closing(target):
-            applier = play(target, table, tape, cuts, owner, blocks=blocks)
+            applier = play(target, table, tape, cuts, owner, blocks=blocks, aside=aside)
+            if asked:
+                self.ask(owner)
+                tapes.retry_asked(target, table, tape, applier)
+                tapes.retry_everything(oracle)
+                left = sum(len(queue.rows) for queue in oracle.parked.values())
+                assert (target.standing().records, target.standing().asked) == (left, False)
             stored = target.parked([tapes.PARTITION])
         assert self.visible(table) == oracle.visible()
         assert self.positions(table) == {key: row.position for key, row in oracle.rows.items()}
@@ -159,6 +179,12 @@ class MemoryBench(Bench):
 
     def refuse(self, table: TargetTable) -> None:
         self.refusing.add(table.mapping)
+
+    def ask(self, owner: Owner) -> None:
+        by = self.storage.parked_by
+        self.storage.retry_requests |= {
+            (each.mapping, each.hold) for number, each in self.storage.parked.items() if by[number] == owner
+        }
 
     def rows(self, table: TargetTable, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         names = [column.name for column in table.columns]
@@ -332,9 +358,9 @@ class MariaDbBench(Bench):
         )
         return open_database(settings, settings.database)
 
-    def table(self, policy: DeletePolicy = DeletePolicy.DELETE) -> TargetTable:
+    def table(self, policy: DeletePolicy = DeletePolicy.DELETE, **rules: Any) -> TargetTable:
         """In the database of the test, beside the state."""
-        return msgspec.structs.replace(super().table(policy), namespace=self.database.name)
+        return msgspec.structs.replace(super().table(policy, **rules), namespace=self.database.name)
 
     def target(self) -> Target:
         return MariaDbTarget(self.connect)
@@ -414,6 +440,15 @@ TARGETS: dict[str, tuple[Callable[[pytest.FixtureRequest], Bench], tuple[pytest.
 def bench(request: pytest.FixtureRequest) -> Bench:
     make, _ = TARGETS[request.param]
     return make(request)
+
+
+@pytest.fixture
+def ruled(bench: Bench) -> Bench:
+    """Targets that decide conflicts by rules."""
+    with closing(bench.target()) as target:
+        if not target.capabilities.rules:
+            pytest.skip("decides no conflicts")
+    return MemoryBench() if isinstance(bench, MemoryBench) else bench  # which copies all its tables all the time
 
 
 def differs(bench: Bench, case: str) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import msgspec
 from hypothesis import strategies as st
 
+from cdc.blocks import RowBlock
 from cdc.engine.apply import Applier, Batch, TableBatch
 from cdc.engine.oracle import Oracle
-from cdc.engine.parked import retry
+from cdc.engine.parked import Remap, retry
 from cdc.model import (
     UNAVAILABLE,
     ColumnType,
@@ -26,8 +27,9 @@ from cdc.model import (
     TargetColumn,
     TargetTable,
     TopicPartition,
+    TruncatePolicy,
 )
-from cdc.target.base import Advance, Owner, Parked, Target
+from cdc.target.base import ON_REQUEST, Advance, Owner, Parked, Target, hold_of
 from tests.blocks import in_blocks
 
 PARTITION = TopicPartition("crm.public.customers", 0)
@@ -35,7 +37,12 @@ OWNER = Owner("tapes", "target")
 REFUSED_TEXT = "refused"  # a value that the test tables do not take
 
 
-def table(name: str = "customers", on_delete: DeletePolicy = DeletePolicy.DELETE) -> TargetTable:
+def table(
+    name: str = "customers",
+    on_delete: DeletePolicy = DeletePolicy.DELETE,
+    on_truncate: TruncatePolicy = TruncatePolicy.APPLY,
+    supersede: bool = False,
+) -> TargetTable:
     text = ColumnType(Kind.TEXT, "text")
     return TargetTable(
         mapping=f"tapes/{name}",
@@ -50,6 +57,8 @@ def table(name: str = "customers", on_delete: DeletePolicy = DeletePolicy.DELETE
         on_delete=on_delete,
         soft_delete="is_deleted" if on_delete is DeletePolicy.SOFT else None,
         partials=True,
+        on_truncate=on_truncate,
+        supersede=supersede,
     )
 
 
@@ -198,6 +207,40 @@ def named_cases() -> dict[str, list[MappedRow]]:
         t.full(1, "older", "x", (4, 4)),
     ]
     t = Tape()
+    cases["undelete: a create after a delete"] = [
+        t.full(1, "a", "x", (1, 1)),
+        t.delete(1, (2, 2)),
+        t.full(1, "back", "y", (3, 3)),
+        t.partial(1, "changed", (4, 4)),
+    ]
+    t = Tape()
+    cases["undelete by an older create is stale, by a newer one not"] = [
+        t.full(1, "a", "x", (1, 1)),
+        t.delete(1, (5, 5)),
+        t.full(1, "older", "x", (4, 4)),
+        t.full(1, "back", "y", (6, 6)),
+        t.delete(1, (5, 6)),
+    ]
+    t = Tape()
+    cases["undelete by a key change onto a deleted row"] = [
+        t.full(1, "a", "first", (1, 0)),
+        t.full(2, "b", "second", (1, 1)),
+        t.delete(2, (2, 2)),
+        t.delete(1, (3, 3), moved_to=2),
+        t.partial(2, "moved", (3, 3), moved_from=1),
+        t.full(1, "reused", "z", (4, 4)),
+    ]
+    t = Tape()
+    cases["undelete after a truncate"] = [
+        t.full(1, "a", "x", (1, 1)),
+        t.full(2, "b", "y", (1, 2)),
+        t.delete(2, (2, 1)),
+        t.truncate((3, 3)),
+        t.full(1, "late", "x", (2, 9)),
+        t.full(1, "back", "x", (4, 4)),
+        t.full(2, "back too", "y", (4, 5)),
+    ]
+    t = Tape()
     cases["ties of one page apply in topic order"] = [
         t.full(1, "a", "x", (1, 1)),
         t.full(1, "b", "y", (1, 1)),
@@ -268,10 +311,12 @@ def play(
     owner: Owner = OWNER,
     *,
     blocks: bool = True,
+    aside: Collection[int] = (),
 ) -> Applier:
     """Play a tape through the engine's batch path, in batches cut before the given indexes; heal as the engine does.
 
-    `blocks`: as the hot path carries them, plain rows in blocks; else every row by itself.
+    `blocks`: as the hot path carries them, plain rows in blocks; else every row by itself. `aside`: offsets that the
+    intake sets aside because somebody asked for it.
     """
     target.open(owner)
     target.prepare(table)
@@ -281,14 +326,10 @@ def play(
     # The engine ends a batch before a truncate, so that parked keys that heal do so before their rows are gone.
     truncates = {index for index, row in enumerate(tape) if row.op is RowOp.TRUNCATE}
     edges = sorted({0, *(cut for cut in cuts if cut < len(tape)), *truncates, len(tape)})
-    by_offset = {row.record.offset: row for row in tape}
-
-    def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
-        return table, by_offset[parked.record.offset]
-
+    remap = remapping(table, tape)
     for start, end in pairwise(edges):
         expected, done = done, (done or 0) + end - start
-        rows = TableBatch(table, in_blocks(tape[start:end]) if blocks else [*tape[start:end]])
+        rows = TableBatch(table, _found(table, tape[start:end], blocks, aside))
         rows.fold()
         if rows.writes is not None:
             rows.writes.encoded = target.encode(table, rows.writes)
@@ -299,12 +340,56 @@ def play(
     return applier
 
 
+def remapping(table: TargetTable, tape: Iterable[MappedRow]) -> Remap:
+    """The mapping's word on a parked record of the tape: its row, as before."""
+    by_offset = {row.record.offset: row for row in tape}
+
+    def remap(parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
+        return table, by_offset[parked.record.offset]
+
+    return remap
+
+
+def retry_asked(target: Target, table: TargetTable, tape: Iterable[MappedRow], applier: Applier) -> None:
+    """Do the retries that somebody asked for, as the engine does."""
+    (mark,) = target.watermarks()
+    as_it_is = Advance(PARTITION, mark.fence, mark.next, mark.next)
+    keys = target.retries([PARTITION])
+    retry(target, keys, remapping(table, tape), partial(_always, as_it_is), applier.held, applier.waiting)
+
+
+def _found(
+    table: TargetTable, rows: Sequence[MappedRow], blocks: bool, aside: Collection[int]
+) -> list[RowBlock | MappedRow | Parked]:
+    found: list[RowBlock | MappedRow | Parked] = []
+    for wanted, group in groupby(rows, lambda row: row.record.offset in aside):
+        same = list(group)
+        if wanted:
+            found += [_on_request(table, row) for row in same]
+        else:
+            found += in_blocks(same) if blocks else same
+    return found
+
+
+def _on_request(table: TargetTable, row: MappedRow) -> Parked:
+    hold = hold_of(row.key) if row.key else ""
+    return Parked(table.mapping, hold, row.record, row.position, ON_REQUEST, "asked for")
+
+
 def _always(advance: Advance, partitions: Iterable[TopicPartition]) -> list[Advance]:
     return [advance]
 
 
-def expected(table: TargetTable, tape: Sequence[MappedRow]) -> Oracle:
+def expected(table: TargetTable, tape: Sequence[MappedRow], aside: Collection[int] = ()) -> Oracle:
     """The oracle after the tape; it refuses rows whose name is `REFUSED_TEXT`."""
-    oracle = Oracle(table, accepts=lambda values: values[1] != REFUSED_TEXT)
+    oracle = Oracle(table, accepts=lambda values: values[1] != REFUSED_TEXT, aside=set(aside))
     oracle.play(tape)
     return oracle
+
+
+def retry_everything(oracle: Oracle) -> None:
+    """A person asks for the retry of all that is parked: truncates go first."""
+    oracle.retry_truncates()
+    for key in list(oracle.parked):
+        if key in oracle.parked:
+            oracle.retry(key)

@@ -41,13 +41,24 @@ def list_(
     if output == "json":
         shown.print_json([_masked(each, answer=False) for each in found])
         return
-    table = shown.table("sent (UTC)", "target", "mapping", "row", "operation", "state", "status", "attempts", "key")
+    if not found:
+        shown.console().print("no deliveries")
+        return
+    columns = ("sent (UTC)", "state", "status", "attempts", "operation", "row")
+    entries = []
     for each in found:
         one = each.recorded
         status = "" if one.status is None else str(one.status)
-        words = (one.mapping, one.key_hash[:12], one.operation, one.state, status, str(one.attempts))
-        table.add_row(f"{one.sent_at:%m-%d %H:%M:%S}", each.target, *words, one.idempotency_key)
-    shown.console().print(table if found else "no deliveries")
+        cells = (
+            f"{one.sent_at:%m-%d %H:%M:%S}",
+            one.state,
+            status,
+            str(one.attempts),
+            one.operation,
+            one.key_hash[:12],
+        )
+        entries.append((cells, (f"{one.idempotency_key}  {each.target} {one.mapping}",)))
+    shown.print_entries(columns, entries, right=("status", "attempts"))
 
 
 @app.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,16 +13,21 @@ from cyclopts.validators import Number
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cdc.cli.common import Connections, Mappings
 from cdc.demo import seed as demo_seed
+from cdc.demo.golden import GoldenReport
+from cdc.demo.golden import Shown as GoldenLine
 from cdc.demo.load import Load, Report
 from cdc.demo.prepare import prepare as prepare_demo
 from cdc.demo.show import Shown, show
 from cdc.settings import DEFAULT_PATH
 from cdc.settings import load as load_settings
 
-app = App(name="demo", help="The demo world: a CRM in PostgreSQL, billing in MariaDB, and people at work in both.")
+app = App(
+    name="demo", help="The demo world: CRM and self-care portal in PostgreSQL, billing in MariaDB, and people at work."
+)
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"], help="For people or for programs.")]
 Seed = Annotated[int, Parameter(help="Names the world: the same seed gives the same rows and transactions.")]
@@ -30,7 +36,7 @@ Seed = Annotated[int, Parameter(help="Names the world: the same seed gives the s
 @app.command
 def prepare(
     *,
-    customers: Annotated[int, Parameter(help="Customers to begin with; there are 15 rows for each.")] = (
+    customers: Annotated[int, Parameter(help="Customers to begin with; there are 16 rows for each.")] = (
         demo_seed.CUSTOMERS
     ),
     seed: Seed = 1,
@@ -59,19 +65,19 @@ def prepare(
 def load(
     *,
     rate: Annotated[
-        float | None, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+        float | None, Parameter(help="Transactions a second, all databases together.", validator=Number(gt=0))
     ] = 50.0,
     seconds: Annotated[float | None, Parameter(help="How long; without it until Ctrl-C.")] = None,
     seed: Seed = 1,
     connections: Connections = DEFAULT_PATH,
     output: Output = "table",
 ) -> None:
-    """Inserts, updates, deletes, key changes and rollbacks in both databases at once.
+    """Inserts, updates, deletes, key changes and rollbacks in all three databases at once.
 
     The same seed on the same rows runs the same transactions. Writes only to databases that `prepare` made.
     """
     settings = load_settings(connections)
-    work = Load(settings.source("crm"), settings.source("billing"), seed=seed)
+    work = Load(*(settings.source(name) for name in ("crm", "billing", "portal")), seed=seed)
     try:
         work.run(rate=rate, seconds=seconds)
     except KeyboardInterrupt:
@@ -88,7 +94,7 @@ def run(
     *,
     home: Annotated[Path, Parameter(help="The folder of the stack that the demo runs on.")] = Path(".stack"),
     rate: Annotated[
-        float, Parameter(help="Transactions a second, both databases together.", validator=Number(gt=0))
+        float, Parameter(help="Transactions a second, all databases together.", validator=Number(gt=0))
     ] = 100.0,
     seconds: Annotated[float, Parameter(help="How long the load runs.")] = 20.0,
     seed: Seed = 1,
@@ -119,6 +125,7 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
         numbers = (each.source_rows, each.target_rows, each.missing, each.surplus, each.different)
         table.add_row(each.mapping, *(f"{number:,}" for number in numbers))
     console.print(table)
+    _print_golden(console, shown.golden)
     console.print(
         f"load      {shown.loaded_transactions:,} transactions, {shown.loaded_rows:,} rows in {shown.seconds:g} s"
     )
@@ -137,8 +144,36 @@ def _print_shown(console: Console, shown: Shown, home: Path) -> None:
         console.print(
             f"\nThe stack still runs. Try:\n  export CDC_STACK_HOME={home}\n  cdc run &              # live again\n"
             "  cdc demo load --seconds 60\n  cdc status --watch\n  cdc compare\n"
+            "  cdc explain hub.golden_customers C0000001\n"
             f"  cdc stack down --home {home}"
         )
+
+
+def _print_golden(console: Console, golden: GoldenReport) -> None:
+    for customer_no in dict.fromkeys(line.customer_no for line in golden.examples):
+        _print_customer(console, customer_no, [each for each in golden.examples if each.customer_no == customer_no])
+    console.print()
+    for wrong in golden.wrong:
+        console.print(f"golden    {wrong.customer_no} {wrong.column}: must be {wrong.expected}, is {wrong.actual}")
+    outcome = "as the rules say" if golden.equal else f"{golden.differences:,} values are not as the rules say"
+    console.print(f"golden    {golden.customers:,} customers, {golden.contested:,} of them contested: {outcome}")
+
+
+def _print_customer(console: Console, customer_no: str, lines: Sequence[GoldenLine]) -> None:
+    """What each source says, bold where the hub took it, and by which rule."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    table.add_column(customer_no, no_wrap=True, min_width=17)
+    for header in ("CRM says", "portal says", "golden"):
+        table.add_column(header, no_wrap=True, width=max(13, (console.width - 40) // 3))
+    table.add_column("rule", no_wrap=True, min_width=10)
+    for line in lines:
+        told = (Text(line.said.get(name, ""), "bold" if name == line.source else "dim") for name in ("crm", "portal"))
+        table.add_row(line.column, *told, Text(line.hub), line.rule.partition(":")[0])
+    console.print()
+    console.print(table)
+    for line in lines:
+        if "billing" in line.said:
+            console.print(f" {line.column} {line.hub}: billing says {line.said['billing']}")
 
 
 def _print_report(name: str, report: Report) -> None:

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Output
-from cdc.control.explain import ColumnOrigin, Explanation
+from cdc.control.explain import ColumnOrigin, Explanation, has_sources
 from cdc.control.explain import explain as explained
+from cdc.control.explain_row import RowExplanation, explain_row
 from cdc.control.run import find_pipelines
 from cdc.settings import DEFAULT_PATH, load
 
@@ -29,13 +30,43 @@ def explain(
 ) -> None:
     """Why is this value here? Which source each column came from, by which rule, and what the other sources say.
 
-    For tables of which several sources make the rows. It shows row values.
+    Where one source row makes the row: which, its position, the conflicts that were decided about it, and whether it is
+    parked. Where several sources make the row it shows row values.
     """
-    found = explained(load(connections), find_pipelines(mappings, pipeline), table, key)
+    settings, pipelines = load(connections), find_pipelines(mappings, pipeline)
+    if not has_sources(pipelines, table):
+        rows = explain_row(settings, pipelines, table, key)
+        if output == "json":
+            shown.print_json([each.to_dict() for each in rows])
+        else:
+            for each in rows:
+                _print_row(each)
+        return
+    found = explained(settings, pipelines, table, key)
     if output == "json":
         shown.print_json(found.to_dict())
     else:
         _print(found)
+
+
+def _print_row(found: RowExplanation) -> None:
+    console = shown.console()
+    lines = {
+        "row": f"{found.table} {found.key}: {found.state}",
+        "mapping": f"{found.mapping}  ({found.where})",
+        "source": f"{found.source}  (topic {found.topic})",
+        "position": found.position,
+        "": found.meaning,
+    }
+    for name, text in lines.items():
+        if text:
+            console.print(f"{name:12}{text}")
+    for parked in found.parked:
+        console.print(f"{'parked':12}{parked.id}: {parked.reason}  {parked.where}  (cdc parked show {parked.id})")
+    for each in found.conflicts:
+        console.print(f"{'conflict':12}{each.id}: {each.type}:{each.action}  {each.at}  {each.where}")
+    if found.conflicts:
+        console.print("cdc conflicts show ID --values shows what they were between")
 
 
 def _print(found: Explanation) -> None:

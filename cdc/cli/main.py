@@ -10,11 +10,12 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import deliveries, demo, epoch, mapping, metrics, parked, source, stack
+from cdc.cli import conflicts, deliveries, demo, epoch, mapping, metrics, parked, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
 from cdc.cli.explain import explain
 from cdc.cli.load import load_table
+from cdc.cli.park import park
 from cdc.cli.rewind import rewind
 from cdc.cli.run import run
 from cdc.cli.status import status
@@ -29,10 +30,10 @@ app = App(
 )
 source.app.command(epoch.new, name="new-epoch")
 source.app.command(load_table, name="load")
-for command in (run, status, compare, explain, rewind, sweep, audit, types):
+for command in (run, status, compare, explain, rewind, park, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")
-for group in (parked, deliveries, metrics, mapping, source, epoch, stack, demo):
+for group in (parked, conflicts, deliveries, metrics, mapping, source, epoch, stack, demo):
     app.command(group.app)
 
 

@@ -12,7 +12,7 @@ from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Execute, Output, Reason
 from cdc.control import parked
-from cdc.control.parked import Chosen, Detail, Outcome, ParkedRecord
+from cdc.control.parked import By, Chosen, Detail, Outcome, ParkedRecord, Requested
 from cdc.control.run import find_pipelines
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline
@@ -32,19 +32,29 @@ _MAPPINGS = Path("mappings")
 def list_(
     *,
     pipeline: Only = (),
-    by: Annotated[Literal["reason", "table"] | None, Parameter(help="Only how many, by this.")] = None,
+    by: Annotated[By | None, Parameter(help="Only how many, by this.")] = None,
     output: Output = "table",
     mappings: Mappings = _MAPPINGS,
     connections: Connections = DEFAULT_PATH,
 ) -> None:
-    """All parked records, in the order they were parked. Those without a reason of their own wait behind another."""
-    found = parked.parked_records(load(connections), find_pipelines(mappings, pipeline))
+    """All parked records, in the order they were parked. Those that are 'held' wait behind another of their key.
+
+    What `cdc park` asked for and has not come yet is listed after them.
+    """
+    settings, pipelines = load(connections), find_pipelines(mappings, pipeline)
+    found = parked.parked_records(settings, pipelines)
     if by is not None:
         _print_groups(parked.grouped(found, by), by, output)
-    elif output == "json":
-        shown.print_json([each.to_dict() for each in found])
-    else:
+        return
+    coming = parked.requested(settings, pipelines)
+    if output == "json":
+        records = [each.to_dict() | {"state": "parked"} for each in found]
+        shown.print_json(records + [each.to_dict() | {"id": None, "state": "requested"} for each in coming])
+        return
+    if found or not coming:
         _print_records(found)
+    if coming:
+        _print_requested(coming)
 
 
 @app.command
@@ -163,15 +173,26 @@ def _print_outcome(done: Outcome) -> None:
 
 
 def _print_records(found: list[ParkedRecord]) -> None:
-    console = shown.console()
     if not found:
-        console.print("nothing is parked")
+        shown.console().print("nothing is parked")
         return
-    table = shown.table("id", "mapping", "record", "reason", "behind", "since (UTC)", "error", right=("id", "behind"))
+    columns = ("id", "since (UTC)", "reason", "behind", "mapping")
+    entries = []
     for each in found:
         behind = f"{len(each.behind):,}" if each.behind else ""
-        table.add_row(str(each.id), each.mapping, each.where, each.reason, behind, each.parked_at[5:19], each.error)
-    console.print(table)
+        cells = (str(each.id), each.parked_at[5:19].replace("T", " "), each.reason, behind, each.mapping)
+        entries.append((cells, (each.where, each.error)))
+    shown.print_entries(columns, entries, right=("id", "behind"))
+
+
+def _print_requested(found: list[Requested]) -> None:
+    shown.console().print("\nto be set aside when they come (cdc park):")
+    entries = []
+    for each in found:
+        cells = (each.requested_at[5:19].replace("T", " "), each.pipeline)
+        passed = "the watermark was moved past it: it comes no more (cdc park … --cancel)" if each.passed else ""
+        entries.append((cells, (each.where, f"{each.who}: {each.reason}", passed)))
+    shown.print_entries(("since (UTC)", "pipeline"), entries)
 
 
 def _print_groups(groups: list[tuple[str, str, int]], by: str, output: str) -> None:

@@ -25,11 +25,35 @@ def console() -> Console:
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """Columns that break rather than lose text in a narrow window; those in `right` hold numbers."""
+    """Columns that break rather than lose text in a narrow window; those in `right` hold numbers. What people copy from
+    it (keys, places) belongs in `print_entries`."""
     return Table(
         *(Column(name, overflow="fold", justify="right" if name in right else "left") for name in columns),
         box=SIMPLE_HEAD,
     )
+
+
+def print_entries(
+    columns: Sequence[str], entries: Sequence[tuple[Sequence[str], Sequence[str]]], right: Sequence[str] = ()
+) -> None:
+    """Entries of a line of short cells each, and below it what is long: places, keys, errors, each in a line of its own
+    that nothing breaks, however narrow the window is. Only the last cell may be longer than a window."""
+    widths = [max(map(len, column)) for column in zip(columns, *(cells for cells, _ in entries), strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, cells, widths, strict=True)
+        )
+        return "  ".join(aligned).rstrip()
+
+    show = console()
+    show.print(line(columns))
+    show.print("─" * min(80, len(line(columns))))
+    for cells, below in entries:
+        show.print(line(cells))
+        for text in filter(None, below):
+            show.print(f"    {text}")
 
 
 def print_json(content: object) -> None:

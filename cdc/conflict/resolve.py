@@ -110,7 +110,9 @@ class Resolver:
         names = [column.name for column in columns]
         self._index = {name: index for index, name in enumerate(names)}
         self._rank = {name: number for number, name in enumerate(rules.rank)}
-        self._getters = {number: _getter(shape, names) for number, shape in shapes.items()}
+        self._getters = {
+            number: (_getter(shape, names, NOTHING), _getter(shape, names, _NEVER)) for number, shape in shapes.items()
+        }
         self._steps = list(self._all_steps(set(key)))
         self._alone = [step for step in self._steps if step.computes]
 
@@ -153,15 +155,16 @@ class Resolver:
         return not there.isdisjoint(wanted) if wanted else len(there) == len(self.rules.rank)
 
     def _word(self, contributor: str, key: str, said: Contribution) -> Word:
-        getter = self._getters.get(said.shape)
-        if getter is None:
+        getters = self._getters.get(said.shape)
+        if getters is None:
             raise UnknownShapeError(said.shape)
+        values_of, times_of = getters
         assert said.values is not None
-        values = getter(said.values)
+        values = values_of(said.values)
         time = _NEVER if said.time is None else said.time
         if said.times is None:
             return Word(contributor, key, values, (time,) * len(values))
-        times = getter(tuple([_NEVER if each is None else each for each in said.times]))
+        times = times_of(tuple([_NEVER if each is None else each for each in said.times]))
         return Word(contributor, key, values, times)
 
     def _all_steps(self, key: set[str]) -> Iterator[_Step | _NewestOfAll]:
@@ -328,13 +331,13 @@ def _merge(index: int, words: Words) -> _Found:
     return (texts[0] if texts.count(texts[0]) == len(texts) else merged(texts)), None
 
 
-def _getter(shape: Shape, names: Sequence[str]) -> Callable[[Image], Image]:
-    """Picks a shape's values in the order of `names`; NOTHING for those that it has not."""
+def _getter(shape: Shape, names: Sequence[str], absent: Any) -> Callable[[Image], Image]:
+    """Picks a shape's values in the order of `names`; `absent` for those that it has not."""
     own = [column.name for column in shape.columns]
     if own == list(names):
         return lambda values: values
     pick = picker([own.index(name) if name in own else len(own) for name in names])
-    return lambda values: pick((*values, NOTHING))
+    return lambda values: pick((*values, absent))
 
 
 def _by_rank(found: tuple[int, str, str, Contribution]) -> tuple[int, str]:

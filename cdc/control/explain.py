@@ -13,6 +13,7 @@ from typing import Any
 
 from cdc.conflict.contributions import Contribution, Document, decode
 from cdc.conflict.resolve import Resolver, Shape
+from cdc.control.conflicts import position_text
 from cdc.control.operate import opened
 from cdc.engine.merged import compiled, known_shapes, merged_columns
 from cdc.errors import Usage
@@ -65,6 +66,11 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def has_sources(pipelines: Sequence[Pipeline], table: str) -> bool:
+    """Whether several sources make the rows of this target table."""
+    return any(each.contributor is not None for one in pipelines for each in one.tables if str(each.to) == table)
 
 
 def explain(settings: Settings, pipelines: Sequence[Pipeline], table: str, key: str) -> Explanation:
@@ -177,9 +183,8 @@ def _said(shapes: dict[int, Shape], source: str, source_key: str, said: Contribu
     if said.values is not None:
         names = [column.name for column in shapes[said.shape].columns]
         values = dict(zip(names, said.values, strict=True))
-    position = Position.unpack(said.position)
-    text = f"{position.major}/{position.minor}" + (f"/{position.row}" if position.row else "")
-    return Said(source, source_key, f"epoch {position.epoch}, {text}", _moment(said.time), values)
+    position = position_text(Position.unpack(said.position))
+    return Said(source, source_key, position, _moment(said.time), values)
 
 
 def _moment(time_us: int | None) -> datetime | None:

@@ -13,6 +13,7 @@ from cdc.control.fitness import is_captured
 from cdc.control.operate import topic_of, topics, topics_of
 from cdc.control.registration import written_config
 from cdc.db.source import connect_source
+from cdc.engine.targets import decides
 from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.model import Pipeline, TableMapping
@@ -29,8 +30,9 @@ def unknown_names(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Dia
             if target not in settings.targets:
                 path = ("targets", place) if pipeline.targets_ else ("target",)
                 found.append(_of_pipeline(pipeline, "target", path, target, settings.targets, settings.name))
-            elif target in settings.rest_targets:
-                found += _without_requests(pipeline, target)
+            else:
+                found += _without_requests(pipeline, target) if target in settings.rest_targets else []
+                found += _without_rules(settings, pipeline, target)
         if pipeline.source is not None and pipeline.source not in settings.sources:
             path = ("source",)
             found.append(_of_pipeline(pipeline, "source", path, pipeline.source, settings.sources, settings.name))
@@ -99,6 +101,18 @@ def _without_requests(pipeline: Pipeline, target: str) -> list[Diagnostic]:
         for table in pipeline.part(target).tables
         if table.rest is None
     ]
+
+
+def _without_rules(settings: Settings, pipeline: Pipeline, target: str) -> list[Diagnostic]:
+    """Rules of tables that go to a target that does not know what they ask for."""
+    kind, found = settings.target_kind(target), []
+    for table in pipeline.part(target).tables:
+        if table.rules is None or decides(kind, sources=bool(table.rules.sources)):
+            continue
+        what = "keeps no contributions of several sources" if table.rules.sources else "decides no conflicts by rules"
+        advice = f"leave the rules of {table.to} out, or write it to a target that does"
+        found.append(table.rule_finding("target-without-rules", f"target '{target}' {what}", (), help=advice, key=True))
+    return found
 
 
 def _of_pipeline(

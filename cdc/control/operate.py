@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +22,11 @@ KAFKA_ANSWERS_WITHIN_S = 5.0
 
 FRESH_S = 10.0
 """A worker reports every 2 s; one that was silent this long is gone or hangs."""
+
+
+def who() -> str:
+    """Who runs this command, for the records it leaves."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def owner_of(pipeline: Pipeline) -> Owner:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from cdc.control.operate import is_running, opened
+from cdc.engine.limits import exceeded
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline
 from cdc.settings import Settings
@@ -41,6 +42,11 @@ class ParkedRecord:
     retry_requested: bool
     head: bool
     behind: tuple[int, ...]
+
+    @property
+    def table(self) -> str:
+        """The target table; of one that several sources make, without the source."""
+        return self.mapping.partition("/")[2].partition("@")[0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,7 +109,44 @@ class Outcome:
         return asdict(self) | {"numbers": self.numbers}
 
 
+@dataclass(frozen=True)
+class Requested:
+    """A record that somebody asked to set aside and that has not come. `passed`: the watermark was moved past it, so
+    that it will not come any more."""
+
+    pipeline: str
+    where: str
+    who: str
+    reason: str
+    requested_at: str
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 # -- looking
+
+
+def requested(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Requested]:
+    """All records that wait to be set aside (`cdc park`). Raises `Transient`, `Terminal`."""
+    found = []
+    for pipeline in pipelines:
+        with opened(settings, pipeline) as operator:
+            marks = {each.partition: each.next or 0 for each in operator.partitions()}
+            for each in operator.park_requests():
+                at = each.requested_at.isoformat(timespec="seconds")
+                passed = marks.get(each.partition, 0) > each.offset
+                found.append(Requested(pipeline.label, each.where, each.who, each.reason, at, passed))
+    return found
+
+
+def too_much(pipeline: Pipeline, parked: Sequence[ParkedEntry], now_us: int) -> str:
+    """The limit that is exceeded; none while a retry is asked for, as for the workers."""
+    if any(entry.retry_requested for entry in parked):
+        return ""
+    heads = [entry.parked_at.timestamp() for entry in parked if entry.reason != "held"]
+    return exceeded(pipeline.parked, len(parked), now_us / 1e6 - min(heads) if heads else None) or ""
 
 
 def parked_records(settings: Settings, pipelines: Sequence[Pipeline]) -> list[ParkedRecord]:
@@ -146,9 +189,12 @@ def _queue(entry: ParkedEntry) -> tuple[str, str]:
     return entry.mapping, entry.hold or f"#{entry.id}"
 
 
-def grouped(records: Iterable[ParkedRecord], by: Literal["reason", "table"]) -> list[tuple[str, str, int]]:
-    """(pipeline, reason or mapping, number), the largest first."""
-    counted = Counter((each.pipeline, each.reason if by == "reason" else each.mapping) for each in records)
+By = Literal["reason", "table", "mapping"]
+
+
+def grouped(records: Iterable[ParkedRecord], by: By) -> list[tuple[str, str, int]]:
+    """(pipeline, reason, target table or mapping; number), the largest first."""
+    counted = Counter((each.pipeline, getattr(each, by)) for each in records)
     return [(pipeline, name, number) for (pipeline, name), number in counted.most_common()]
 
 
@@ -215,10 +261,8 @@ def read_where(text: str) -> dict[str, str]:
 
 
 def _fits(record: ParkedRecord, where: Mapping[str, str]) -> bool:
-    mapping = where.get("mapping", record.mapping)
-    return where.get("reason", record.reason) == record.reason and (
-        mapping == record.mapping or mapping == record.mapping.partition("/")[2]
-    )
+    names = (record.mapping, record.mapping.partition("/")[2], record.table)
+    return where.get("reason", record.reason) == record.reason and where.get("mapping", record.mapping) in names
 
 
 def _unknown(ids: Sequence[int]) -> Usage:

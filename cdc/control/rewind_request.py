@@ -79,12 +79,12 @@ def request_of(
     )
 
 
-def read_time(text: str) -> datetime:
+def read_time(text: str, option: str = "--to-datetime") -> datetime:
     """An ISO 8601 date and time; without a zone it is UTC. Raises `Usage`."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Usage(f"--to-datetime {text!r} is no time", hint="2026-11-23T09:58:02Z, or with +01:00") from error
+        raise Usage(f"{option} {text!r} is no time", hint="2026-11-23T09:58:02Z, or with +01:00") from error
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 

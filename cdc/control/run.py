@@ -66,7 +66,7 @@ def worker_specs(
     """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values."""
     specs = []
     for pipeline in pipelines:
-        placeholder = _placeholder(settings, pipeline)
+        placeholder = pipeline_placeholder(settings, pipeline)
         target = settings.destination(pipeline.target)
         if workers > 1 and capabilities_of(target).one_writer:
             _log.info(
@@ -114,7 +114,7 @@ def keep_swept(settings: Settings, pipelines: Sequence[Pipeline], every_s: float
         threading.Thread(target=work, name="sweeper", daemon=True).start()
 
 
-def _placeholder(settings: Settings, pipeline: Pipeline) -> str:
+def pipeline_placeholder(settings: Settings, pipeline: Pipeline) -> str:
     """The placeholder of the pipeline's connectors, which must agree on it."""
     found = {name: placeholder_of(_config(settings, name)) for name in {t.source_name for t in pipeline.tables}}
     if len(set(found.values())) > 1:

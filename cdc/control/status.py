@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from cdc.control.connector_states import ConnectorState, connector_states
 from cdc.control.operate import FRESH_S, opened, partitions_of, topics, topics_of
+from cdc.control.parked import too_much
 from cdc.engine.build import kafka_connection
 from cdc.errors import CdcError
 from cdc.mapping.model import Pipeline, TableMapping
@@ -126,7 +127,8 @@ class Counted:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """One pipeline. `error`: why it is failed, or what its last worker left unsaid."""
+    """One pipeline. `error`: why it is failed, or what its last worker left unsaid. `too_much`: the limit that what is
+    parked is over, so that no worker goes on."""
 
     name: str
     target: str
@@ -138,6 +140,7 @@ class PipelineStatus:
     snapshots: tuple[SnapshotStatus, ...]
     unreachable: tuple[str, ...] = ()
     counted: tuple[Counted, ...] = ()
+    too_much: str = ""
 
     @property
     def lag(self) -> int | None:
@@ -159,6 +162,8 @@ class PipelineStatus:
         elif self.state in ("stopped", "never run") and self.lag != 0:
             behind = "its lag is not known" if self.lag is None else f"{self.lag} records wait"
             found.append(f"{self.state}, {behind}: cdc run {self.name}" + (f" ({self.error})" if self.error else ""))
+        if self.too_much and self.state != "failed":
+            found.append(f"{self.too_much}: cdc parked list")
         return (*found, *(f"{topic.topic}: {problem}" for topic in self.topics for problem in topic.problems))
 
 
@@ -343,6 +348,7 @@ def _pipeline(
         snapshots=tuple(_snapshot(pipeline, each) for each in stored.snapshots),
         unreachable=(unreachable,) if unreachable else (),
         counted=counted(stored.tallies, stored.parked),
+        too_much=too_much(pipeline, stored.parked, now_us),
     )
 
 

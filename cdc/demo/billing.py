@@ -45,6 +45,8 @@ class BillingWorld:
             (3, self._refund),
             (6, self._change_account),
             (3, self._new_account),
+            (2, self._renew_account),
+            (2, self._hand_over_account),
             (4, self._change_their_mind),
         )
 
@@ -54,12 +56,42 @@ class BillingWorld:
     def _account(self) -> int:
         return hot(self._chance, self._known.accounts)
 
+    def _customer(self) -> int:
+        """Somebody's number: most have an account, some get their second."""
+        return self._chance.randint(1, self._known.next_account)
+
     def _new_account(self) -> Transaction:
         number = self._known.next_account
         self._known.next_account += 1
         self._known.accounts.append(number)
-        row = rows.account(self._chance, number, self._calendar.now().date())
+        row = rows.account(self._chance, number, self._customer(), self._calendar.now().date())
         return Transaction("new account", (_insert("accounts", row),))
+
+    def _renew_account(self) -> Transaction:
+        """A new account takes the place of an old one, with everything that belongs to it."""
+        known, old, new = self._known, self._account(), self._known.next_account
+        known.next_account += 1
+        known.accounts[known.accounts.index(old)] = new
+        copy = (
+            "INSERT INTO accounts (id, customer_no, currency, balance, status, opened)"
+            " SELECT %s, customer_no, currency, balance, 'active', %s FROM accounts WHERE id = %s"
+        )
+        now = self._calendar.now()
+        moved = "UPDATE invoices SET account_id = %s, updated = %s WHERE account_id = %s"
+        return Transaction(
+            "renew an account",
+            (
+                Statement("accounts", "insert", copy, (new, now.date(), old)),
+                _update("invoices", moved, new, now, old),
+                _update("payments", "UPDATE payments SET account_id = %s WHERE account_id = %s", new, old),
+                Statement("accounts", "delete", "DELETE FROM accounts WHERE id = %s", (old,)),
+            ),
+        )
+
+    def _hand_over_account(self) -> Transaction:
+        """Another customer pays from now on."""
+        sql, owner = "UPDATE accounts SET customer_no = %s WHERE id = %s", rows.customer_no(self._customer())
+        return _one("hand an account over", "accounts", "update", sql, owner, self._account())
 
     def _bill(self) -> Transaction:
         """An invoice with its lines."""

@@ -42,6 +42,8 @@ class CrmWorld:
             (2, self._rewrite_notes),
             (5, self._new_customer),
             (1, self._lose_customer),
+            (1, self._win_back),
+            (4, self._move_house),
             (8, self._change_contacts),
             (8, self._change_subscription),
             (3, self._move_subscription),
@@ -71,6 +73,7 @@ class CrmWorld:
                 ("full_name", values.full_name(chance)),
                 ("segment", chance.choice(values.SEGMENTS)),
                 ("credit_limit", None if chance.random() < 0.2 else values.money(chance, 0, 50_000)),
+                ("interests", values.interests(chance)),
             )
         )
         sql = f"UPDATE customers SET {column} = %s, updated_at = %s WHERE id = %s"  # noqa: S608  a name from above
@@ -80,6 +83,12 @@ class CrmWorld:
         sql = "UPDATE customers SET preferences = %s, updated_at = %s WHERE id = %s"
         new = (values.preferences(self._chance), self._calendar.now(), self._customer())
         return _one("change preferences", "customers", "update", sql, *new)
+
+    def _move_house(self) -> Transaction:
+        """Three columns that belong together."""
+        sql = "UPDATE customers SET street = %s, postcode = %s, city = %s, updated_at = %s WHERE id = %s"
+        new = (*values.address(self._chance).values(), self._calendar.now(), self._customer())
+        return _one("move house", "customers", "update", sql, *new)
 
     def _rewrite_notes(self) -> Transaction:
         sql = "UPDATE customers SET notes = %s, updated_at = %s WHERE id = %s"
@@ -125,6 +134,17 @@ class CrmWorld:
                 Statement("customers", "delete", "DELETE FROM customers WHERE id = %s", (customer,)),
             ),
         )
+
+    def _win_back(self) -> Transaction:
+        """A customer that was lost comes back under the old number."""
+        known = self._known
+        lost = sorted(set(range(1, known.next_customer)).difference(known.customers))
+        if not lost:
+            return self._update_customer()
+        customer = self._chance.choice(lost)
+        known.customers.append(customer)
+        row = rows.customer(self._chance, customer, self._calendar.now())
+        return Transaction("win a customer back", (_insert("customers", row),))
 
     def _change_contacts(self) -> Transaction:
         customer = self._customer()

@@ -9,11 +9,17 @@ CREATE TABLE customers (
     preferences jsonb NOT NULL DEFAULT '{}',
     notes text,
     credit_limit numeric(12,2) DEFAULT 100.00,
+    street text,
+    postcode text,
+    city text,
+    interests text[] NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL
 );
 COMMENT ON TABLE customers IS 'people and companies with a contract';
-COMMENT ON COLUMN customers.customer_no IS 'the number that billing knows as well';
+COMMENT ON COLUMN customers.customer_no IS 'the number that billing and the portal know as well';
+-- The golden customer is found by customer_no: changes and deletes must bring the whole old row along.
+ALTER TABLE customers REPLICA IDENTITY FULL;
 
 CREATE TABLE contacts (
     id bigint PRIMARY KEY,

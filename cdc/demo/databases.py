@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from cdc.db import mariadb, postgres
 from cdc.demo.billing import BillingRows, BillingWorld
 from cdc.demo.crm import CrmRows, CrmWorld
+from cdc.demo.portal import PortalRows, PortalWorld
 from cdc.demo.prepare import MARK
 from cdc.demo.world import Transaction, World
 from cdc.errors import Transient, Usage
@@ -30,8 +31,8 @@ class Interrupted(Exception):
     """The transaction did not get through; the world must be read again."""
 
 
-class Crm:
-    """PostgreSQL."""
+class _Postgres:
+    """What the CRM and the portal share."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._connection = postgres.connect(
@@ -48,11 +49,14 @@ class Crm:
                 ),
                 self._settings,
             )
-            known = self._known()
+            world = self._world(seed)
             self._connection.commit()
         except postgres.LOST as error:
             raise Transient(str(error).strip(), where=self._settings.where) from error
-        return CrmWorld(known, seed)
+        return world
+
+    def _world(self, seed: int) -> World:
+        raise NotImplementedError
 
     def run(self, transaction: Transaction) -> list[int]:
         try:
@@ -67,6 +71,19 @@ class Crm:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _all(self, query: str) -> list[Any]:
+        return self._connection.execute(query.encode()).fetchall()
+
+    def _one(self, query: str) -> Any:
+        return self._all(query)[0][0]
+
+
+class Crm(_Postgres):
+    """The CRM."""
+
+    def _world(self, seed: int) -> World:
+        return CrmWorld(self._known(), seed)
 
     def _known(self) -> CrmRows:
         contacts: dict[int, list[int]] = {}
@@ -92,15 +109,29 @@ class Crm:
             ),
         )
 
-    def _all(self, query: str) -> list[Any]:
-        return self._connection.execute(query.encode()).fetchall()
 
-    def _one(self, query: str) -> Any:
-        return self._all(query)[0][0]
+class Portal(_Postgres):
+    """The self-care portal."""
+
+    def _world(self, seed: int) -> World:
+        owners = {
+            profile: int(owner)
+            for profile, owner in self._all("SELECT id, substring(customer_no FROM 2) FROM profiles ORDER BY id")
+        }
+        known = PortalRows(
+            profiles=list(owners),
+            owners=owners,
+            next_profile=self._one("SELECT coalesce(max(id), 0) + 1 FROM profiles"),
+            now=self._one(
+                "SELECT greatest((SELECT max(updated_at) FROM profiles), (SELECT max(last_login) FROM profiles),"
+                " '2026-01-05 08:00Z') AT TIME ZONE 'UTC'"
+            ),
+        )
+        return PortalWorld(known, seed)
 
 
 class Billing:
-    """MariaDB."""
+    """Billing, in MariaDB."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._connection = mariadb.connect(

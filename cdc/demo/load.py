@@ -1,4 +1,4 @@
-"""People at work: both worlds against real databases at a given rate, for a given time or number of transactions."""
+"""People at work: all worlds against real databases at a given rate, for a given time or number of transactions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cdc.demo.databases import Billing, Crm, Interrupted, LoadDatabase
+from cdc.demo.databases import Billing, Crm, Interrupted, LoadDatabase, Portal
 from cdc.demo.world import Transaction, World
 from cdc.retry import retrying
 from cdc.settings import SourceSettings
@@ -19,7 +19,7 @@ RECONNECT_FOR_S = 120.0
 BEHIND_S = 1.0
 """A load that falls behind its rate catches up at most this much; the rest is not made up for."""
 
-Database = Literal["crm", "billing"]
+Database = Literal["crm", "billing", "portal"]
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Report:
 
 
 class Load:
-    """Writes to both databases at once, each from a thread of its own.
+    """Writes to all databases at once, each from a thread of its own: what is hot in one is hot in the others.
 
     Deterministic: with the same rows to begin with, the same `seed` runs the same transactions in each database (how
     the two interleave is up to the machine). After an interruption the world is read again from the database.
@@ -65,6 +65,7 @@ class Load:
         self,
         crm: SourceSettings | None,
         billing: SourceSettings | None,
+        portal: SourceSettings | None = None,
         *,
         seed: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -77,6 +78,8 @@ class Load:
             self._opens["crm"] = lambda: Crm(crm)
         if billing is not None:
             self._opens["billing"] = lambda: Billing(billing)
+        if portal is not None:
+            self._opens["portal"] = lambda: Portal(portal)
         self.reports: dict[Database, Report] = {name: Report() for name in self._opens}
         """Filled while the load runs; may be read from any thread."""
 
@@ -89,8 +92,8 @@ class Load:
     ) -> dict[Database, Report]:
         """Blocks until `seconds` have passed, each database has run `transactions`, or `stop`.
 
-        `rate`: transactions a second, both databases together; None: as fast as they go. Raises the first error of a
-        thread, after both have ended.
+        `rate`: transactions a second, all databases together; None: as fast as they go. Raises the first error of a
+        thread, after all have ended.
         """
         failures: list[Exception] = []
         share = rate / len(self._opens) if rate else None

@@ -5,7 +5,7 @@ Databases that it makes carry a mark (their comment); one that exists without th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -38,6 +38,7 @@ class Prepared:
     """What there is now. `rows`: those inserted by this call, by table; empty when the tables had rows already."""
 
     crm: str
+    portal: str
     billing: str
     hub: str
     rows: dict[str, int]
@@ -50,41 +51,48 @@ def prepare(
     billing: str = "billing",
     hub: str = "hub",
     reports: str = "reports",
+    portal: str = "portal",
     customers: int = seed.CUSTOMERS,
     number: int = 1,
     report: Report = lambda _: None,
 ) -> Prepared:
-    """Make both sources and the (empty) targets ready, with the accounts that connections.yaml names.
+    """Make the sources and the (empty) targets ready, with the accounts that connections.yaml names.
 
     `reports` may be missing there. `number` is the seed. Each of the entries needs `admin`. Takes a few seconds for
     2,000 customers.
     """
-    source, ledger, target = settings.source(crm), settings.source(billing), settings.target(hub)
-    if source.kind != "postgresql" or ledger.kind != "mariadb":
-        raise Usage("the demo wants a PostgreSQL and a MariaDB source", where=settings.name)
+    source, profiles, ledger = settings.source(crm), settings.source(portal), settings.source(billing)
+    target = settings.target(hub)
+    if (source.kind, profiles.kind, ledger.kind) != ("postgresql", "postgresql", "mariadb"):
+        raise Usage("the demo wants its CRM and portal in PostgreSQL, its billing in MariaDB", where=settings.name)
     if not isinstance(target, PostgresTargetSettings):
         raise Usage("the demo's hub is a PostgreSQL database", where=settings.name)
     report(f"{source.where}")
-    made = _prepare_crm(settings, source, customers, number)
+    made = _prepare_postgres(settings, source, "crm.sql", seed.crm(number, customers))
+    report(f"{profiles.where}")
+    made |= _prepare_postgres(settings, profiles, "portal.sql", seed.portal(number, customers))
     report(f"{ledger.where}")
     made |= _prepare_billing(ledger, customers, number)
     report(f"{target.where}")
     _prepare_hub(target)
     if reports in settings.targets:
         _prepare_reports(settings.target(reports))
-    return Prepared(source.database, ledger.database, target.database, made)
+    return Prepared(source.database, profiles.database, ledger.database, target.database, made)
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------------
 
 
-def _prepare_crm(settings: Settings, source: SourceSettings, customers: int, number: int) -> dict[str, int]:
+def _prepare_postgres(
+    settings: Settings, source: SourceSettings, script: str, first: Mapping[str, Iterator[rows.Row]]
+) -> dict[str, int]:
+    """A source with the tables of `script` and, where they are empty, these rows."""
     admin = _admin(source, source.where)
     _make_postgres_database(source, source.database, admin, "LOGIN REPLICATION")
     with postgres.connect(source, account=admin, autocommit=False) as connection:
         connection.execute("SET timezone = 'UTC'")
-        if connection.execute("SELECT to_regclass('public.customers')").fetchone() == (None,):
-            connection.execute(_script("crm.sql").encode())
+        if connection.execute("SELECT to_regclass('public.debezium_signal')").fetchone() == (None,):
+            connection.execute(_script(script).encode())
         role = postgres.quote(source.user)
         grants = (
             f"GRANT USAGE ON SCHEMA public TO {role}",
@@ -93,7 +101,7 @@ def _prepare_crm(settings: Settings, source: SourceSettings, customers: int, num
         )
         for statement in grants:
             connection.execute(statement.encode())
-        made = _seed_crm(connection, customers, number)
+        made = _seed_postgres(connection, first)
         _publish(connection, settings, source)
     return made
 
@@ -118,12 +126,13 @@ def _make_postgres_database(settings: DatabaseSettings, database: str, admin: Ac
             connection.execute(f"COMMENT ON DATABASE {name} IS '{MARK}'".encode())
 
 
-def _seed_crm(connection: postgres.Connection, customers: int, number: int) -> dict[str, int]:
-    if connection.execute("SELECT FROM customers LIMIT 1").fetchone() is not None:
+def _seed_postgres(connection: postgres.Connection, first: Mapping[str, Iterator[rows.Row]]) -> dict[str, int]:
+    filled = f"SELECT FROM {next(iter(first))} LIMIT 1"
+    if connection.execute(filled.encode()).fetchone() is not None:
         return {}
     made: dict[str, int] = {}
     with connection.cursor() as cursor:
-        for table, source in seed.crm(number, customers).items():
+        for table, source in first.items():
             columns = ", ".join(rows.COLUMNS[table])
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
                 made[table] = 0

@@ -16,7 +16,7 @@ Row = tuple[Any, ...]
 COLUMNS: dict[str, tuple[str, ...]] = {
     "customers": (
         *("id", "customer_no", "full_name", "email", "phone", "segment", "birth_date", "preferences", "notes"),
-        *("credit_limit", "created_at", "updated_at"),
+        *("credit_limit", "street", "postcode", "city", "interests", "created_at", "updated_at"),
     ),
     "contacts": ("id", "customer_id", "kind", "value", "is_primary"),
     "subscriptions": (
@@ -29,6 +29,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "accounts": ("id", "customer_no", "currency", "balance", "status", "opened"),
     "invoices": ("id", "account_id", "number", "issued", "due", "total", "state", "updated"),
     "invoice_lines": ("invoice_id", "line_no", "description", "quantity", "unit_price", "amount"),
+    "profiles": (
+        *("id", "customer_no", "email", "phone", "language", "street", "postcode", "city", "marketing_consent"),
+        *("interests", "preferences", "last_login", "updated_at"),
+    ),
     "payments": ("id", "account_id", "invoice_id", "amount", "method", "reference", "received", "raw"),
 }
 CRM_TABLES = ("customers", "contacts", "subscriptions", "interactions", "tickets")
@@ -39,7 +43,7 @@ BIG_NOTES = 0.08
 
 
 def customer_no(number: int) -> str:
-    """The number that both databases know a customer by."""
+    """The number that all three databases know a customer by."""
     return f"C{number:07}"
 
 
@@ -74,6 +78,8 @@ def customer(chance: Random, number: int, now: datetime) -> Row:
         values.preferences(chance),
         notes(chance),
         limit,
+        *values.address(chance).values(),
+        values.interests(chance),
         now,
         now,
     )
@@ -120,10 +126,28 @@ def ticket(chance: Random, number: int, customer: int, now: datetime) -> Row:
     )
 
 
-def account(chance: Random, number: int, today: date) -> Row:
+def profile(chance: Random, number: int, owner: int, now: datetime) -> Row:
+    """Of the customer with the number `owner`."""
+    return (
+        number,
+        customer_no(owner),
+        values.maybe(chance, 0.2, values.email(chance)),
+        values.maybe(chance, 0.3, values.phone(chance)),
+        values.maybe(chance, 0.2, chance.choice(values.LANGUAGES)),
+        *values.address(chance).values(),
+        chance.choice((True, False, None)),
+        values.interests(chance),
+        values.portal_preferences(chance),
+        None if chance.random() < 0.2 else now,
+        now,
+    )
+
+
+def account(chance: Random, number: int, owner: int, today: date) -> Row:
+    """Of the customer with the number `owner`."""
     status = chance.choices(("active", "suspended", "closed"), (90, 8, 2))[0]
     currency = chance.choice(("EUR", "EUR", "USD", "JPY"))
-    return (number, customer_no(number), currency, values.money(chance, -500, 5000), status, today)
+    return (number, customer_no(owner), currency, values.money(chance, -500, 5000), status, today)
 
 
 def invoice_line(chance: Random, invoice: int, line_no: int) -> Row:

@@ -1,4 +1,4 @@
-"""The first rows of both worlds, as streams of tuples. A pure function of the seed and the number of customers."""
+"""The first rows of all worlds, as streams of tuples. A pure function of the seed and the number of customers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def billing(seed: int, customers: int = CUSTOMERS) -> dict[str, Iterator[Row]]:
         "invoice_lines": (line for _, lines in _invoices(_chance(seed, "invoices"), customers) for line in lines),
         "payments": _payments(_chance(seed, "payments"), customers),
     }
+
+
+def portal(seed: int, customers: int = CUSTOMERS) -> dict[str, Iterator[Row]]:
+    """Four of five customers have a profile."""
+    return {"profiles": _profiles(_chance(seed, "profiles"), customers)}
 
 
 def _chance(seed: int, table: str) -> Random:
@@ -71,7 +76,15 @@ def _tickets(chance: Random, customers: int) -> Iterator[Row]:
 
 def _accounts(chance: Random, customers: int) -> Iterator[Row]:
     for number in range(1, customers + 1):
-        yield rows.account(chance, number, _before(chance).date())
+        yield rows.account(chance, number, number, _before(chance).date())
+    for number in range(customers + 1, customers + customers // 8 + 1):
+        yield rows.account(chance, number, chance.randint(1, customers), _before(chance).date())
+
+
+def _profiles(chance: Random, customers: int) -> Iterator[Row]:
+    for number in range(1, customers + 1):
+        if chance.random() < 0.8:
+            yield rows.profile(chance, number, number, _before(chance))
 
 
 def _invoices(chance: Random, customers: int) -> Iterator[tuple[Row, list[Row]]]:

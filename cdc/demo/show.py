@@ -19,6 +19,7 @@ from cdc.control.registration import register
 from cdc.control.run import find_pipelines, worker_specs
 from cdc.control.sources import plan_registration
 from cdc.control.status import status
+from cdc.demo.golden import GoldenReport, check
 from cdc.demo.load import Load
 from cdc.demo.prepare import prepare
 from cdc.engine.build import WorkerSpec
@@ -33,7 +34,8 @@ from cdc.settings import Settings, load
 from cdc.stack import Stack
 
 CAUGHT_UP_WITHIN_S = 120.0
-PIPELINES = ("billing", "crm")  # each with a source of its name; the partner's reads the CRM too
+SOURCES = ("billing", "crm", "portal")
+PIPELINES = ("billing", "crm", "golden", "partner")
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,15 @@ class Shown:
     lag: int
     parked: int
     compared: CompareReport
+    golden: GoldenReport
 
     @property
     def well(self) -> bool:
-        return self.compared.equal and self.lag == 0 and self.parked == 0
+        return self.compared.equal and self.golden.equal and self.lag == 0 and self.parked == 0
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {key: value for key, value in asdict(self).items() if key != "compared"}
-        return {**plain, "well": self.well, "compared": self.compared.to_dict()}
+        plain = {key: value for key, value in asdict(self).items() if key not in ("compared", "golden")}
+        return {**plain, "well": self.well, "compared": self.compared.to_dict(), "golden": self.golden.to_dict()}
 
 
 def show(
@@ -78,28 +81,30 @@ def show(
     say("starting the stack: Kafka, Connect with Debezium, PostgreSQL, MariaDB")
     Stack(home).up()
     settings = load(connections)
-    say("making the demo's databases: a CRM in PostgreSQL, billing in MariaDB, an empty hub")
+    say("making the demo's databases: CRM and self-care portal in PostgreSQL, billing in MariaDB, an empty hub")
     prepare(settings, number=seed)
     _register(settings, say)
-    pipelines = find_pipelines(mappings, (*PIPELINES, "partner"))
+    pipelines = find_pipelines(mappings, PIPELINES)
     with _applier(worker_specs(settings, pipelines, 1, connections, "warning")) as applier:
 
-        def check(progress: Progress) -> None:
+        def watch(progress: Progress) -> None:
             if not applier.is_alive():
                 raise Terminal("the applier ended by itself", hint="its last words are above")
 
         say("the applier is live: loading what is there already")
-        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=check)
-        say(f"{rate:g} transactions a second for {seconds:g} s in both sources")
-        work = Load(settings.source("crm"), settings.source("billing"), seed=seed)
+        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=watch)
+        say(f"{rate:g} transactions a second for {seconds:g} s in all three sources")
+        work = Load(*(settings.source(name) for name in ("crm", "billing", "portal")), seed=seed)
         work.run(rate=rate, seconds=seconds)
         say("waiting until everything committed at the sources is in the hub")
         began = time.monotonic()
-        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=check)
+        wait_pipelines(settings, pipelines, deadline_s=CAUGHT_UP_WITHIN_S, report=watch)
         caught_up_s = time.monotonic() - began
         found = _settled(settings, pipelines)
         say("comparing the hub with its sources through the mappings, both ways")
         compared = compare(settings, pipelines)
+        say("working out every golden customer anew from the three databases")
+        golden = check(settings, next(each for each in pipelines if each.name == "golden"))
     reports = list(work.reports.values())
     return Shown(
         loaded_transactions=sum(report.transactions.total() for report in reports),
@@ -111,12 +116,13 @@ def show(
         lag=sum(each.lag or 0 for each in found.pipelines),
         parked=sum(each.parked for each in found.pipelines),
         compared=compared,
+        golden=golden,
     )
 
 
 def _register(settings: Settings, say: Callable[[str], None]) -> None:
     with Connect(settings.connect) as connect:
-        for name in PIPELINES:
+        for name in SOURCES:
             say(f"registering source {name} with Kafka Connect")
             register(plan_registration(settings, settings.source(name), connect), connect)
 

@@ -38,6 +38,10 @@ CHANNELS = ("phone", "chat", "mail", "letter", "shop")
 TICKET_STATES = ("open", "waiting", "solved", "closed")
 TAGS = ("urgent", "billing", "network", "vip", "ärger", "two words", 'quo"te', "comma,here", "🚨")
 METHODS = ("card", "transfer", "cash")
+LANGUAGES = ("de", "en", "uk", "日本語")
+INTERESTS = ("roaming", "5G", "TV & film", "smart home", "Fußball", "travel", "games 🎮", 'so "called" extras', "a,b")
+STREETS = ("Hauptstraße", "Rue de l'Église", "Long Lane", "вул. Шевченка", "桜通り", "O'Connell Street")
+CITIES = ("Köln", "Liège", "Kraków", "Львів", "York", "Nagoya")
 
 
 def full_name(chance: Random) -> str:
@@ -76,7 +80,7 @@ def money(chance: Random, low: int, high: int) -> Decimal:
 def preferences(chance: Random) -> str:
     return json.dumps(
         {
-            "language": chance.choice(("de", "en", "uk", "日本語")),
+            "language": chance.choice(LANGUAGES),
             "newsletter": chance.random() < 0.5,
             "limit": chance.choice((None, 10, 99.5, 1e20)),
             "quiet": {"from": f"{chance.randrange(24):02}:00", "days": chance.sample(range(7), 2)},
@@ -84,6 +88,29 @@ def preferences(chance: Random) -> str:
         },
         ensure_ascii=False,
     )
+
+
+def portal_preferences(chance: Random) -> str:
+    """Some of them are the CRM's too."""
+    return json.dumps(
+        {
+            "theme": chance.choice(("dark", "light", "🌙")),
+            "paperless": chance.random() < 0.5,
+            "newsletter": chance.random() < 0.5,
+            "quiet": {"from": f"{chance.randrange(24):02}:30", "weekends": chance.random() < 0.5},
+        },
+        ensure_ascii=False,
+    )
+
+
+def address(chance: Random) -> dict[str, object]:
+    """By column; postcodes begin with zeros, and some streets are not known."""
+    street = maybe(chance, 0.1, f"{chance.choice(STREETS)} {chance.randrange(1, 200)}")
+    return {"street": street, "postcode": f"{chance.randrange(10**5):05}", "city": chance.choice(CITIES)}
+
+
+def interests(chance: Random) -> list[str]:
+    return chance.sample(INTERESTS, chance.randrange(4))
 
 
 def tags(chance: Random) -> list[str]:

@@ -1,4 +1,4 @@
-"""What both worlds share: a transaction as data, the choice of hot rows, the calendar."""
+"""What all worlds share: a transaction as data, the choice of hot rows, the calendar."""
 
 from __future__ import annotations
 

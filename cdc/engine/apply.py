@@ -9,22 +9,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from cdc.blocks import RowBlock, Writes, folded
+from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
+from cdc.engine.ruled import dated_ahead, now_us, refused
+from cdc.engine.truncates import parked_truncate, refused_truncate
+from cdc.engine.unfold import committed_order, halves, unfolded
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, Position, RowOp, TargetTable, TopicPartition, Write
+from cdc.model import (
+    Conflict,
+    Decision,
+    MappedRow,
+    Outcome,
+    RowOp,
+    TargetTable,
+    TopicPartition,
+    TruncatePolicy,
+    Write,
+)
 from cdc.target.base import (
     MIXED_REASON,
+    ON_PURPOSE,
     WAITING,
     Advance,
     Parked,
-    PoisonRow,
     RepeatedSnapshot,
     Tally,
     Target,
@@ -135,6 +150,8 @@ class Applier:
                 transaction.park(work.set_aside)
                 self.failpoint("parked")
             transaction.count(work.tallies())
+            if work.conflicts.counts:
+                transaction.note(work.conflicts)
             transaction.advance(batch.moves)
             self.failpoint("watermark_set")
             self.failpoint("pre_commit")
@@ -166,6 +183,7 @@ class Work:
         self.careful = careful
         self.done = Applied()
         self.set_aside: list[Parked] = []
+        self.conflicts = Conflicts()
         self._tables: list[TargetTable] = []  # as they were written
         self._put_off: dict[Held, tuple[TargetTable, Write, Decision]] = {}  # deletes of rows that others refer to
 
@@ -217,30 +235,50 @@ class Work:
         return bool(holds) and any(hold_of(key) in holds for key in writes.keys)
 
     def _plain(self, table: TargetTable, writes: Writes) -> None:
-        """One round of full images and deletes. Some of them may be stale; rows are made only of those."""
+        """One round of full images and deletes. Of those that met a conflict or are stale only the first few become
+        rows again; they are counted by where they stand in their blocks."""
         decisions = self.transaction.write(table, writes)
         if any(decision.outcome is Outcome.PARKED for decision in decisions.values()):
             self._settle(table, writes, decisions, {})
             return
         applied, superseded = writes.last, writes.superseded
+        alike: dict[tuple[int, TopicPartition], list[int]] = {}  # many writes may have one decision
         for index, decision in decisions.items():
-            *before, last = writes[index].rows
-            for row in (*before, last):
-                self.decided(table, row, decision)
-            superseded.subtract(TopicPartition(row.record.topic, row.record.partition) for row in before)
-            applied[TopicPartition(last.record.topic, last.record.partition)] -= 1
+            alike.setdefault((id(decision), writes.partition(index)), []).append(index)
+            if decision.outcome is not Outcome.APPLIED:  # nor are those applied that it took the place of
+                before = writes.superseded_by(index)
+                superseded.subtract(before)
+                for place in before:
+                    self._told(table, writes, place, decision, [index])
+        for (_, place), indexes in alike.items():
+            applied[place] -= len(indexes)
+            self._told(table, writes, place, decisions[indexes[0]], indexes)
         for counted, outcome in ((applied, Outcome.APPLIED), (superseded, Outcome.SUPERSEDED)):
             for partition, number in counted.items():
                 if number:
                     self.done.tallies[table.mapping, partition, outcome, ""] += number
 
+    def _told(
+        self, table: TargetTable, writes: Writes, place: TopicPartition, decision: Decision, indexes: Sequence[int]
+    ) -> None:
+        """Count one decision on several writes whose records stand in one partition."""
+        self.done.tallies[table.mapping, place, decision.outcome, decision.reason] += len(indexes)
+        conflict = met(decision)
+        if conflict is not None:
+            rows = (partial(_kept, writes, index) for index in indexes)
+            self.conflicts.add(table, place, conflict, rows, len(indexes))
+
     def _truncate(self, table: TargetTable, row: MappedRow) -> None:
-        self.decided(table, row, self.transaction.truncate(table, row.position))
-        keys = {**self.done.parked, **self.held}
-        self.done.may_heal |= {key for key, reason in keys.items() if key[0] == table.mapping and reason in HEALING}
+        if table.on_truncate is TruncatePolicy.REFUSE:
+            raise refused_truncate(table, row)
+        if table.on_truncate is TruncatePolicy.PARK:
+            self.park_record(parked_truncate(table, row))
+        else:
+            self.decided(table, row, self.transaction.truncate(table, row.position))
+            self.done.may_heal |= healing({**self.done.parked, **self.held}, table.mapping)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
-        fold = Fold(table.on_delete, table.partials)
+        fold = Fold(table)
         any_held, add = self._any_held(), fold.add
         for row in rows:
             if isinstance(row, Parked):
@@ -294,21 +332,33 @@ class Work:
             elif decision.outcome is Outcome.PARKED:
                 self._set_aside(table, write, decision)
             else:
-                for row in write.rows:
-                    self.decided(table, row, decision)
+                *before, last = write.rows
+                for row in before:
+                    self.decided(table, row, _SUPERSEDED if decision.outcome is Outcome.APPLIED else decision)
+                self.decided(table, last, decision)
         for again in unfolded(unfold):
             self.round(table, again)
         for row in committed_order(in_order):
             self.round(table, [Write(row, row.position)])
 
     def _set_aside(self, table: TargetTable, write: Write, decision: Decision) -> None:
-        if decision.reason == _PUT_OFF:
+        """Park a row that the target does not take, put it off, or do with it what the table's rules say."""
+        by_rule = refused(table, write.row, decision.reason)
+        if by_rule is not None:
+            self.decided(table, write.row, by_rule)
+        elif decision.reason == _PUT_OFF:
             self._put_off[table.mapping, hold_of(write.row.key)] = (table, write, decision)
         else:
-            self.park(table, write.row, decision.reason, decision.detail)
+            self.park(table, write.row, decision.reason, decision.detail, decision.conflict)
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
+        ahead = dated_ahead(table, writes, now_us())
+        if ahead:
+            rest = [index for index in range(len(writes)) if index not in ahead]
+            found, bad = self.write(table, [writes[index] for index in rest]) if rest else ({}, {})
+            ahead.update({rest[index]: decision for index, decision in found.items()})
+            return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:
             return self.transaction.write(table, writes), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
@@ -327,7 +377,7 @@ class Work:
                 if len(indexes) == 1:
                     poisoned[indexes[0]] = poison
                 else:
-                    stack += _halves(indexes, poison)
+                    stack += halves(indexes, poison)
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
         return decisions, poisoned
@@ -342,7 +392,7 @@ class Work:
         except Poison as poison:
             if len(indexes) == 1:
                 return set()
-            return set().union(*(self._stale(table, writes, half) for half in _halves(indexes, poison)))
+            return set().union(*(self._stale(table, writes, half) for half in halves(indexes, poison)))
         return {indexes[index] for index in found}
 
     def hold_back(self, table: TargetTable, row: MappedRow) -> bool:
@@ -353,7 +403,7 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        if reason in HEALING and not needs_what_is_there(row):
+        if (table.supersede or reason in HEALING) and not needs_what_is_there(row):
             self.done.may_heal.add(held)
         return True
 
@@ -369,7 +419,10 @@ class Work:
     def _any_held(self) -> bool:
         return bool(self.held) or bool(self.done.parked) or bool(self._put_off)
 
-    def park(self, table: TargetTable, row: MappedRow, reason: str, error: str) -> None:
+    def park(
+        self, table: TargetTable, row: MappedRow, reason: str, error: str, conflict: Conflict | None = None
+    ) -> None:
+        self.meet(table, row, Decision(Outcome.PARKED, reason, conflict=conflict))
         held = (table.mapping, hold_of(row.key))
         self.park_record(Parked(*held, row.record, row.position, reason, error))
         if reason in WAITING and self.done.parked.get(held) == reason:
@@ -379,7 +432,8 @@ class Work:
         """Set a record aside; a key already held keeps its first reason."""
         held = (parked.mapping, parked.hold)
         if parked.hold and (held in self.held or held in self.done.parked):
-            parked = msgspec.structs.replace(parked, reason="held")
+            if parked.reason not in ON_PURPOSE:
+                parked = msgspec.structs.replace(parked, reason="held")
         elif parked.hold:
             self.done.parked[held] = parked.reason
         self.set_aside.append(parked)
@@ -404,10 +458,19 @@ class Work:
     def decided(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
         partition = TopicPartition(row.record.topic, row.record.partition)
         self.done.tallies[table.mapping, partition, decision.outcome, decision.reason] += 1
+        if decision.reason:
+            self.meet(table, row, decision)
         if row.moved_to is not None:
             waiting = (table.mapping, hold_of(row.moved_to))
             if waiting in self.held or waiting in self.done.parked:
                 self.done.may_heal.add(waiting)
+
+    def meet(self, table: TargetTable, row: MappedRow, decision: Decision) -> None:
+        """Note the conflict that a decision speaks of."""
+        conflict = met(decision)
+        if conflict is not None:
+            partition = TopicPartition(row.record.topic, row.record.partition)
+            self.conflicts.add(table, partition, conflict, iter([lambda: (row, hold_of(row.key))]))
 
     def tallies(self) -> list[Tally]:
         return [
@@ -416,33 +479,11 @@ class Work:
         ]
 
 
-def unfolded(writes: Sequence[Write]) -> list[list[Write]]:
-    """Chains taken apart again: round n holds the n-th row of every chain."""
-    rounds: list[list[Write]] = []
-    for write in writes:
-        for number, row in enumerate(write.rows):
-            if number == len(rounds):
-                rounds.append([])
-            rounds[number].append(Write(row, row.position))
-    return rounds
+def _kept(writes: Writes, index: int) -> tuple[MappedRow, str]:
+    row = writes[index].row
+    return row, hold_of(row.key)
 
 
-def committed_order(writes: Sequence[Write]) -> list[MappedRow]:
-    """The rows of the writes in the order of their commits, and never against the order of their topic."""
-    newest: dict[TopicPartition, Position] = {}
-    clocked: list[tuple[Position, MappedRow]] = []
-    rows = [row for write in writes for row in write.rows]
-    for row in sorted(rows, key=lambda row: (row.record.topic, row.record.partition, row.record.offset)):
-        partition = TopicPartition(row.record.topic, row.record.partition)
-        newest[partition] = max(newest.get(partition, row.position), row.position)
-        clocked.append((newest[partition], row))
-    return [row for _, row in sorted(clocked, key=lambda pair: pair[0])]
-
-
-def _halves(indexes: list[int], poison: Poison) -> list[list[int]]:
-    """What to try next: the named bad row alone and the others, or two halves."""
-    bad = poison.index if isinstance(poison, PoisonRow) else None
-    if bad is not None:
-        return [[indexes[bad]], indexes[:bad] + indexes[bad + 1 :]]
-    middle = len(indexes) // 2
-    return [indexes[middle:], indexes[:middle]]
+def healing(held: Mapping[Held, str], mapping: str) -> set[Held]:
+    """The held keys of a mapping that wait for something missing: after a truncate they may be stale."""
+    return {key for key, reason in held.items() if key[0] == mapping and reason in HEALING}

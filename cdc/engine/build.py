@@ -65,6 +65,7 @@ def parts(spec: WorkerSpec) -> Parts:
 def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:
     """The target of a pipeline's part, of whatever kind; it connects when it is opened."""
     target = _plain_target(settings, pipeline, failpoint)
+    _check_rules(pipeline, target)
     rules = {table.target_id: table.rules for table in pipeline.tables if table.contributor and table.rules}
     if not rules:
         return target
@@ -75,6 +76,17 @@ def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Fail
             hint="write these tables to a target that can (see the README's table of targets)",
         )
     return MergingTarget(cast(ContributingTarget, target), rules)
+
+
+def _check_rules(pipeline: Pipeline, target: Target) -> None:
+    """Conflict rules for a target that decides none are an error, not silence. (`cdc mapping lint` finds them too.)"""
+    ruled = [table for table in pipeline.tables if table.rules is not None and not table.rules.sources]
+    if ruled and not target.capabilities.rules:
+        raise Usage(
+            f"target '{pipeline.target}' decides no conflicts by rules",
+            where=f"{pipeline.file}: rules, {ruled[0].rules_name}",
+            hint="write this table to a target that does (see the README's table of targets), or leave its rules out",
+        )
 
 
 def _plain_target(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint) -> Target:

@@ -13,12 +13,24 @@ and what takes a new round, because the result depends on what the target holds:
     delete onto an upsert, rows that are kept    (soft or ignored deletes) the kept row must get the upsert's values
     either half of a key change                  one lends its last values, the other borrows them
 
+In a table with rules, a row folds onto another one as its columns' rules combine them, and the result expects what the
+first of them expects; what is decided on its own takes a new round:
+
+    anything that is not newer                   the newer one may not have been written, by rule
+    an upsert onto a delete                      it replaces the row instead of being combined with it
+    partials, where columns decide together      what they lack may come from another change than the rest
+    an update that does not follow its before    somebody else's change may be in between
+    versions or times that fall                  each is compared with the row as the one before left it
+
 A row older than a full image or delete already folded for its key is stale by the guard and is answered here.
 """
 
 from __future__ import annotations
 
-from cdc.model import UNAVAILABLE, DeletePolicy, MappedRow, Position, RowOp, Value, Write
+import msgspec
+
+from cdc.model import UNAVAILABLE, DeletePolicy, Detect, MappedRow, Position, RowOp, TargetTable, Value, Write
+from cdc.rules import combined, effective, order_of
 
 Key = tuple[Value, ...]
 
@@ -50,14 +62,15 @@ class _Entry:
 class Fold:
     """Rows of one target table on their way to rounds. Rows come in topic order; truncates are not for here."""
 
-    def __init__(self, on_delete: DeletePolicy = DeletePolicy.DELETE, partials: bool = True) -> None:
+    def __init__(self, table: TargetTable) -> None:
         # Most keys occur once: a row stands for itself until a second one of its key comes.
         self._rounds: list[dict[Key, MappedRow | _Entry]] = [{}]
         self._last: dict[Key, int] = {}  # the newest round that holds the key, where that is not the first
         self._may_wait: set[Key] = set()  # some row of the key may be parked, so an older one may be what it waits for
-        self._on_delete = on_delete
-        self._partials = partials
-        self._ignores_deletes = on_delete is DeletePolicy.IGNORE
+        self._table = table
+        self._on_delete = table.on_delete
+        self._partials = table.partials
+        self._ignores_deletes = table.on_delete is DeletePolicy.IGNORE
         self.stale: list[MappedRow] = []
         self.ignored: list[MappedRow] = []  # deletes that the policy ignores and that lend nothing
 
@@ -93,6 +106,9 @@ class Fold:
         return 0 if key in self._rounds[0] else -1
 
     def _add_again(self, at: int, entry: _Entry, row: MappedRow) -> None:
+        if self._table.rules is not None:
+            self._add_ruled(at, entry, row)
+            return
         leaves_no_mark = entry.row.op is RowOp.DELETE and self._on_delete is DeletePolicy.IGNORE
         older = row.position < entry.row.position and not leaves_no_mark
         if older and row.key not in self._may_wait:
@@ -105,6 +121,19 @@ class Fold:
             self._put(at + 1, _Entry(row))
         else:
             self._put(at, _Entry(_merge(entry.row, row), entry.base, entry.then(row)))
+
+    def _add_ruled(self, at: int, entry: _Entry, row: MappedRow) -> None:
+        before = entry.row
+        if (
+            row.position <= before.position
+            or entry.is_half_a_move
+            or before.op is RowOp.DELETE
+            or self._needs_it_written(row, before)
+            or not follows(self._table, before, row)
+        ):
+            self._put(at + 1, _Entry(row))
+        else:
+            self._put(at, _Entry(_combined(self._table, before, row), entry.base, entry.then(row)))
 
     def _needs_it_written(self, row: MappedRow, before: MappedRow) -> bool:
         """A lender lends what the target holds; a delete that keeps the row keeps the values it has by then."""
@@ -138,3 +167,45 @@ def _merge(under: MappedRow, over: MappedRow) -> MappedRow:
         snapshot=over.snapshot,
         time_us=over.time_us,
     )
+
+
+def follows(table: TargetTable, before: MappedRow, row: MappedRow) -> bool:
+    """Whether two changes of a key, in a table with rules, are decided by what the first of them meets."""
+    rules = table.rules
+    assert rules is not None
+    if (before.partial or row.partial) and any(
+        unit.version is not None or len(unit.columns) > 1 for unit in rules.units
+    ):
+        return False
+    if rules.reads_before:
+        return _is_as_it_expects(rules.detect, before, row)
+    if rules.detect is Detect.VERSION:
+        assert rules.version is not None
+        left = before.values and before.values[rules.version]
+        image = row.values or row.before
+        right = image and image[rules.version]
+        key = order_of(table.columns[rules.version].type.kind)
+        return left is not None and right is not None and bool(key(left) <= key(right))
+    if rules.detect is Detect.COMMIT_TIME:
+        return not row.snapshot and not before.snapshot and (before.time_us or 0) <= (row.time_us or 0)
+    return True
+
+
+def _is_as_it_expects(detect: Detect, before: MappedRow, row: MappedRow) -> bool:
+    """A change without a before image writes every column: it cannot be one with a change that writes only some."""
+    if row.before is None:
+        return before.before is None or detect is Detect.ALL_COLUMNS
+    assert before.values is not None
+    return all(
+        expected is UNAVAILABLE or expected == value for expected, value in zip(row.before, before.values, strict=True)
+    )
+
+
+def _combined(table: TargetTable, before: MappedRow, row: MappedRow) -> MappedRow:
+    """Both changes as one: it expects what the first expects, and stands where the last stands."""
+    assert before.values is not None
+    values = None if row.values is None else combined(table, before.values, effective(table, row))
+    expected = before.before
+    if expected is not None and row.before is not None:
+        expected = tuple(new if old is UNAVAILABLE else old for old, new in zip(expected, row.before, strict=True))
+    return msgspec.structs.replace(row, values=values, created=before.created, before=expected)

@@ -15,9 +15,8 @@ from operator import attrgetter
 from cdc.blocks import EventBlock
 from cdc.engine.apply import Batch, TableBatch
 from cdc.engine.failpoints import Failpoint, nothing
+from cdc.engine.holds import NOWHERE, Plan, cut_at, hold_of_event, hold_of_source, set_aside
 from cdc.errors import Poison
-from cdc.mapping.plan import KeylessPlan
-from cdc.mapping.plan import Plan as CompiledPlan
 from cdc.model import (
     ChangeEvent,
     Decision,
@@ -35,10 +34,8 @@ from cdc.source.envelope import Decoder
 from cdc.source.runs import Segment
 from cdc.target.base import Advance, Parked, RepeatedSnapshot, Tally, hold_of
 
-Plan = CompiledPlan | KeylessPlan
 Found = EventBlock | ChangeEvent | Parked
 Waiting = list[RawRecord] | RawRecord | Segment | EventBlock | ChangeEvent
-_NOWHERE = Position(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,8 @@ class Intake:
         self._waiting: deque[Waiting] = deque()  # read, but not placed; only the first may have its positions already
         self._schemas: dict[str, TableSchema] = {}  # newest schema by topic, to find keys of unreadable records
         self._filling = _Filling()
+        self.requested: Mapping[TopicPartition, Mapping[int, str]] = {}
+        """Offsets of records to set aside when they come, and who asked for it and why. Replaced while it is empty."""
 
     @property
     def empty(self) -> bool:
@@ -124,7 +123,7 @@ class Intake:
         wait for the next batch is kept."""
         for place, run in groupby(records, attrgetter("topic", "partition")):
             if owned is None or place in owned:
-                self._waiting.append(list(run))
+                self._waiting.extend(cut_at(list(run), self.requested.get(TopicPartition(*place), {})))
         self._drain()
 
     def note(self, repeated: Iterable[RepeatedSnapshot]) -> None:
@@ -200,8 +199,8 @@ class Intake:
     def _one(self, first: RawRecord | ChangeEvent) -> bool:
         """Place a single record; False when it must wait for the next batch."""
         raw = first.record if isinstance(first, ChangeEvent) else first
-        event = first if isinstance(first, ChangeEvent) else self._decode(raw)
         partition = TopicPartition(raw.topic, raw.partition)
+        event = first if isinstance(first, ChangeEvent) else self._decode(raw, self._words(raw))
         if event is not None:
             if not self._place(event.schema, event):
                 self._waiting[0] = event
@@ -217,8 +216,16 @@ class Intake:
         filling.records += records
         filling.bytes += size
 
-    def _decode(self, raw: RawRecord) -> ChangeEvent | None:
+    def _words(self, raw: RawRecord) -> str | None:
+        """Why a record is to be set aside; None: it is not."""
+        return self.requested.get(TopicPartition(raw.topic, raw.partition), {}).get(raw.offset)
+
+    def _decode(self, raw: RawRecord, aside: str | None) -> ChangeEvent | None:
         """The event, or None when the record was counted as skipped or parked."""
+        if aside is not None:
+            for plan, parked in set_aside(raw, aside, self._decoder, self._plans, self._mappings):
+                self._put_aside(plan, parked)
+            return None
         try:
             found = self._decoder.decode(raw)
         except Poison as poison:
@@ -294,17 +301,22 @@ class Intake:
     def _park_unreadable(self, raw: RawRecord, poison: Poison) -> None:
         """Park a record that is no event, under the key of its row where that can be read."""
         schema: TableSchema | None = getattr(poison, "schema", None) or self._schemas.get(raw.topic)
-        position: Position = getattr(poison, "position", None) or _NOWHERE
+        position: Position = getattr(poison, "position", None) or NOWHERE
         key: tuple[Value, ...] | None = getattr(poison, "key", None)
         if schema is None:
             for mapping in self._mappings(raw.topic):
-                self._filling.parked.append(Parked(mapping, "", raw, position, poison.reason, poison.what))
+                self._put_aside(None, Parked(mapping, "", raw, position, poison.reason, poison.what))
             return
         for plan in self._plans(schema):
-            hold = "" if key is None else _hold(plan, key)
-            parked = Parked(plan.target.mapping, hold, raw, position, poison.reason, poison.what)
-            known = self._filling.events.setdefault(plan.target.mapping, (plan, []))
-            known[1].append(parked)
+            hold = "" if key is None else hold_of_source(plan, key)
+            self._put_aside(plan, Parked(plan.target.mapping, hold, raw, position, poison.reason, poison.what))
+
+    def _put_aside(self, plan: Plan | None, parked: Parked) -> None:
+        """A parked record, among the events of its mapping where its key can be told."""
+        if plan is None:
+            self._filling.parked.append(parked)
+        else:
+            self._filling.events.setdefault(parked.mapping, (plan, []))[1].append(parked)
 
 
 def _partition(waiting: Waiting) -> TopicPartition:
@@ -318,27 +330,11 @@ def _partition(waiting: Waiting) -> TopicPartition:
     return TopicPartition(raw.topic, raw.partition)
 
 
-def hold_of_event(plan: Plan, event: ChangeEvent) -> str:
-    """The hold text of an event that could not be mapped: its target key if that much can be told, else ''."""
-    image = event.after or event.before
-    if image is None:
-        return ""
-    columns = event.schema.columns
-    return _hold(plan, tuple(value for value, column in zip(image, columns, strict=True) if column.key))
-
-
-def _hold(plan: Plan, source_key: tuple[Value, ...]) -> str:
-    try:
-        return hold_of(plan.key_of_source(source_key))
-    except Poison:
-        return ""
-
-
 def remapped(
     parked: Parked, decoder: Decoder, plans: Callable[[TableSchema], list[Plan]]
 ) -> tuple[TargetTable, MappedRow | Decision]:
     """The current mapping's word on a parked record (see `cdc.engine.parked.Remap`)."""
-    position = None if parked.position == _NOWHERE else parked.position
+    position = None if parked.position == NOWHERE else parked.position
     found = decoder.decode(parked.record, position)
     if not isinstance(found, ChangeEvent):
         raise Poison(f"the record is no change event ({found.reason})", reason="unreadable_record")

@@ -7,8 +7,8 @@ the sources said, written through the target's own batched path, and the documen
 document's version: it only rises, so the target's guard lets every such write pass.
 
 A round goes in portions, in the order of the keys, so that the server takes and writes documents of one while the rows
-of another are worked out. Measured (tests/bench/sources.py) with three sources, 14 columns, half of them with rules
-other than newest: see there.
+of another are worked out: a fifth of the speed of the same rows by one source (tests/bench/sources.py has what it
+costs).
 """
 
 from __future__ import annotations
@@ -16,15 +16,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
-from cdc.blocks import Writes
+import msgspec
+
+from cdc.blocks import Image, Writes, picker
 from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
 from cdc.conflict.resolve import UnknownShapeError
+from cdc.decisions import KEPT, seen
 from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.engine.merged_rows import MergedRow, MergedRows
 from cdc.errors import Terminal
-from cdc.model import Decision, MappedRow, Outcome, Position, TargetTable, Value, Write
+from cdc.model import (
+    UNAVAILABLE,
+    Action,
+    Conflict,
+    ConflictType,
+    Decision,
+    Kind,
+    MappedRow,
+    Outcome,
+    Position,
+    TargetColumn,
+    TargetTable,
+    Value,
+    Write,
+)
 from cdc.target.base import MIXED_REASON, PoisonRow, SweepReport, hold_of
 from cdc.target.contributions import ContributingTransaction, ContributionStore
 
@@ -67,6 +86,7 @@ class MergingTransaction:
         self.retried = inner.retried
         self.repark = inner.repark
         self.count = inner.count
+        self.note = inner.note
         self.repeated_snapshot = inner.repeated_snapshot
         self.advance = inner.advance
 
@@ -90,14 +110,28 @@ class MergingTransaction:
             return self._inner.sweep(table, position, keep)
         return self._round(table).sweep(position, keep)
 
+    def reapply(self, table: TargetTable, after: str) -> Reapplied:
+        """Work out anew the rows that were last worked out by other rules, of a portion of the documents: those behind
+        the key `after` ('': from the first)."""
+        return self._round(table).reapply(after)
+
     def _round(self, table: TargetTable) -> _Round:
         return _Round(self._inner, self._tables.of(table), self._encode, self._now_s())
 
 
-class _Item(NamedTuple):
-    """One write: its index, its place, the position that all of it must pass the guard with, its changes in order."""
+class Reapplied(NamedTuple):
+    """`after`: the last key that was looked at, None at the end; how many documents were looked at, and how many rows
+    were worked out anew."""
 
-    index: int
+    after: str | None
+    looked: int
+    rows: int
+
+
+class _Item(NamedTuple):
+    """One write: its number, its place, the position that all of it must pass the guard with, its changes in order."""
+
+    number: int
     place: Place
     base: bytes
     changes: Sequence[Change]
@@ -106,19 +140,22 @@ class _Item(NamedTuple):
 @dataclass
 class _Portion:
     """Writes whose documents are taken together. `keys`: target keys by their text; `lenders`: those of other rows
-    that values are borrowed from. `rows`: what was taken."""
+    that values are borrowed from. `taken`, `rows`: what was taken, as it was kept and as it is changed."""
 
     items: list[_Item] = field(default_factory=list)
     keys: dict[str, Key] = field(default_factory=dict)
     lenders: set[str] = field(default_factory=set)
+    taken: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, Shared] = field(default_factory=dict)
 
 
 @dataclass
 class _Outcome:
-    """What has to be written: rows of the target table by the text of their key, documents; and what cannot be."""
+    """What has to be written: rows of the target table by the text of their key, documents; and what cannot be.
+    `values`: of the rows that are there."""
 
     rows: MergedRows
+    values: dict[str, Image]
     documents: dict[str, Document]
     failed: dict[str, Decision]
 
@@ -133,6 +170,8 @@ class _Round:
         self._encode = encode
         self._now_s, self._now_us = int(now_s), int(now_s * 1_000_000)
         self._latest_us = int((now_s + way.max_skew_s) * 1_000_000)
+        self._told: dict[tuple[str, ...], Decision] = {}  # one object for all that say the same
+        self._seen = 0
 
     def write(self, writes: Sequence[Write], beside: Executor) -> dict[int, Decision]:
         decisions: dict[int, Decision] = {}
@@ -146,13 +185,16 @@ class _Round:
                 decisions |= self._apply(portion)
                 outcome = self._work_out(portion)
                 written.append((portion, beside.submit(self._put, outcome)))
+                self._compare(portion, outcome.values, decisions)
             for portion, failed in written:
                 self._note(portion, failed.result(), decisions)
         except PoisonRow as poison:
             raise self._placed(poison, writes) from poison
         finally:
-            for left in (*coming, *(future for _, future in written)):
-                left.exception()  # the connection is ours again when nothing runs beside any more
+            for taken in coming:
+                taken.exception()
+            for _, put in written:
+                put.exception()  # the connection is ours again when nothing runs beside any more
         return decisions
 
     def stale(self, writes: Sequence[Write]) -> set[int]:
@@ -181,6 +223,25 @@ class _Round:
         gone = self._withdraw(position.pack(), kept)
         return SweepReport(len(gone), tuple(gone[:5]))
 
+    def reapply(self, after: str) -> Reapplied:
+        keys = list(self._store.portion(self._way.mapping, after, _PORTION))
+        if not keys:
+            return Reapplied(None, 0, 0)
+        rules, portion = self._way.merged.resolver.rules.fingerprint, _Portion(lenders=set(keys))
+        self._take(portion)
+        for key, shared in portion.rows.items():
+            target_key = self._key_in(shared.document)
+            if shared.document.rules != rules and target_key is not None:
+                portion.keys[key], shared.changed = target_key, True
+        refused = self._put(self._work_out(portion))
+        for key, decision in refused.items():
+            raise Terminal(
+                f"a row cannot be worked out by the new rules: {decision.reason} {decision.detail}".strip(),
+                where=f"{self._way.mapping} {key}",
+                hint="mend the rules, or this row's values at a source",
+            )
+        return Reapplied(keys[-1], len(keys), len(portion.keys))
+
     # What is asked for
 
     def _place(self, key: Key) -> Place:
@@ -206,7 +267,7 @@ class _Round:
             if not found or (len(found[-1].items) >= _PORTION and item.place[0] not in found[-1].keys):
                 found.append(_Portion())
             found[-1].items.append(item)
-            found[-1].keys[item.place[0]] = writes.keys[item.index][:width]
+            found[-1].keys[item.place[0]] = writes.keys[item.number][:width]
         return found
 
     def _plain(self, writes: Writes) -> Iterator[_Item]:
@@ -234,7 +295,7 @@ class _Round:
     # Documents
 
     def _take(self, portion: _Portion) -> None:
-        taken = self._store.take(self._way.mapping, {*portion.keys, *portion.lenders})
+        taken = portion.taken = self._store.take(self._way.mapping, {*portion.keys, *portion.lenders})
         floors = self._store.floors(self._way.mapping)  # none rises any more: truncates wait for us
         convert = self._way.merged.convert
         portion.rows = {
@@ -247,7 +308,7 @@ class _Round:
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         deletes = [item for item in portion.items if item.changes[-1].values is None]
         upserts = [item for item in portion.items if item.changes[-1].values is not None] if deletes else portion.items
-        decided = ((item.index, self._one(portion, item)) for item in (*deletes, *upserts))
+        decided = ((item.number, self._one(portion, item)) for item in (*deletes, *upserts))
         return {index: decision for index, decision in decided if decision is not _APPLIED}
 
     def _one(self, portion: _Portion, item: _Item) -> Decision:
@@ -300,6 +361,7 @@ class _Round:
         rows: list[MergedRow] = []
         documents: dict[str, Document] = {}
         failed: dict[str, Decision] = {}
+        values: dict[str, Image] = {}
         for key, shared in portion.rows.items():
             if not shared.changed:
                 continue
@@ -317,12 +379,69 @@ class _Round:
                 failed[key] = Decision(Outcome.PARKED, "rule_failed", str(error))
                 continue
             if resolved is not None:
+                values[key] = resolved.values
                 rows.append(MergedRow(key, target_key, resolved.values, document.version))
             elif not new:
                 rows.append(MergedRow(key, target_key, None, document.version))
         merged = MergedRows(rows)
         merged.encoded = self._encode(self._way.merged.table, merged)
-        return _Outcome(merged, documents, failed)
+        return _Outcome(merged, values, documents, failed)
+
+    # Conflicts
+
+    def _compare(self, portion: _Portion, rows: Mapping[str, Image], decisions: dict[int, Decision]) -> None:
+        """Of the applied changes, those whose values do not all stand in their row: another source's do."""
+        if not rows:
+            return
+        columns = self._way.merged.shape(self._way.shape).columns
+        shape = [column.name for column in columns]
+        own = [column.name for column in self._way.merged.resolver.columns]
+        pick = picker([own.index(name) for name in shape])
+        floats = any(column.type.kind in (Kind.FLOAT32, Kind.FLOAT64) for column in columns)
+        for item in portion.items:
+            said, row = item.changes[-1].values, rows.get(item.place[0])
+            if said is None or row is None or item.number in decisions:
+                continue
+            stands = pick(row)
+            if said == stands:
+                continue
+            differing = tuple(compress(shape, map(ne, said, stands)))
+            if floats or UNAVAILABLE in said:  # what it does not say differs from nothing; a NaN is not even itself
+                differing = tuple(
+                    [
+                        name
+                        for name, mine, there in zip(shape, said, stands, strict=True)
+                        if mine != there and mine is not there and mine is not UNAVAILABLE
+                    ]
+                )
+            if differing:
+                decisions[item.number] = self._differing(differing, portion, item, row)
+
+    def _differing(self, differing: tuple[str, ...], portion: _Portion, item: _Item, row: Image) -> Decision:
+        decision = self._told.get(differing)
+        if decision is None:
+            conflict = Conflict(ConflictType.UPDATE_ORIGIN_DIFFERS, Action.MERGE, differing)
+            reason = f"{conflict.type}:{conflict.action}"
+            decision = self._told[differing] = Decision(Outcome.APPLIED, reason, conflict=conflict)
+        self._seen += 1
+        if self._seen > KEPT or decision.conflict is None:
+            return decision
+        merged, said = self._way.merged, item.changes[-1].values
+        incoming = None if said is None else _by_column(merged.shape(self._way.shape).columns, said)
+        columns = merged.resolver.columns
+        before = self._before(portion.taken[item.place[0]])
+        was = None if before is None else _by_column(columns, before)
+        told = seen(was, incoming, _by_column(columns, row))
+        return msgspec.structs.replace(decision, conflict=msgspec.structs.replace(decision.conflict, seen=told))
+
+    def _before(self, document: bytes) -> Image | None:
+        """The row that a document made, by today's rules."""
+        resolver = self._way.merged.resolver
+        try:
+            resolved = resolver.resolve(resolver.words(decode(document))) if document else None
+        except (UnknownShapeError, ValueError, ArithmeticError):
+            return None
+        return None if resolved is None else resolved.values
 
     def _put(self, outcome: _Outcome) -> dict[str, Decision]:
         """Write rows and documents. Returns the keys of those that did not go in, with the reason."""
@@ -341,8 +460,9 @@ class _Round:
     def _note(self, portion: _Portion, failed: Mapping[str, Decision], decisions: dict[int, Decision]) -> None:
         if failed:
             for item in portion.items:
-                if item.place[0] in failed:
-                    decisions.setdefault(item.index, failed[item.place[0]])
+                known = decisions.get(item.number, _APPLIED)
+                if item.place[0] in failed and known.outcome is Outcome.APPLIED:
+                    decisions[item.number] = failed[item.place[0]]
 
     def _older(self, key: str) -> Terminal:
         return Terminal(
@@ -357,6 +477,10 @@ class _Round:
         there are several."""
         index = 0 if len(writes) == 1 else None
         return PoisonRow(poison.what, reason=poison.reason, index=index, hint=poison.hint)
+
+
+def _by_column(columns: Sequence[TargetColumn], values: Image) -> dict[str, Value]:
+    return {column.name: value for column, value in zip(columns, values, strict=True)}
 
 
 def keep(store: ContributionStore, mapping: str, documents: Mapping[str, Document]) -> None:

@@ -34,10 +34,11 @@ class MergingTarget:
         self.epochs = inner.epochs
         self.begin_epoch = inner.begin_epoch
         self.report = inner.report
-        self.parked_records = inner.parked_records
+        self.standing = inner.standing
         self.parked = inner.parked
         self.queue = inner.queue
         self.retries = inner.retries
+        self.park_requests = inner.park_requests
         self._tables = MergedTables(inner, rules)
         self._mappings = sorted(rules)
         self._now_s = now_s
@@ -75,6 +76,9 @@ class MergingTarget:
     def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MergingTransaction]:
         with self.inner.begin(moves) as transaction:
             yield MergingTransaction(transaction, self._tables, self.inner.encode, self._beside, self._now_s)
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        return self.inner.purge_conflicts(keep_s)
 
     def purge(self, keep_s: float) -> int:
         gone = self.inner.purge(keep_s)

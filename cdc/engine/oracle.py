@@ -12,10 +12,17 @@ that says what is right:
 * delete       removes the row (or marks it: soft) and leaves a tombstone.
 * key change   delete(K1, moved_to K2) keeps K1's last values until create(K2, moved_from K1) at the same place takes
                from them what it lacks; without them the create is parked (`moved_values_missing`).
-* truncate     removes every row positioned before it and raises the table's floor.
+* undelete     a create or update after a soft delete brings the row back and clears its mark.
+* truncate     removes (soft: marks) every row positioned before it and raises the table's floor. By policy it stops the
+               pipeline instead, or is parked by itself: the table's rows go on, and a retry applies it where it stands.
 * parked       later changes of a parked key are held behind it. A key parked only because something is missing heals
                when it comes: its queue is decided again in the order it arrived, and
                what still waits after each change that went through.
+* rules        of a table that has some: oracle_rules.py says what they make of a change that is not stale.
+* supersede    by rule, the same goes for keys parked for any other reason: a later whole image (or delete) of the key
+               is applied, and what waits from before it is needless. What builds on the row as it is still waits.
+* aside        a record that a person asked to set aside is parked, whatever it says, and only a retry of its own
+               applies it.
 * other rows   what foreign keys and unique keys make of several tables is told in oracle_related.py, by `blocked`.
 * sweep        after a repeated snapshot, rows positioned before it are gone at the source: they go here too.
 """
@@ -25,6 +32,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from cdc.engine import oracle_rules
+from cdc.errors import Terminal
 from cdc.model import (
     UNAVAILABLE,
     Decision,
@@ -34,9 +43,10 @@ from cdc.model import (
     Position,
     RowOp,
     TargetTable,
+    TruncatePolicy,
     Value,
 )
-from cdc.target.base import WAITING
+from cdc.target.base import ON_REQUEST, TRUNCATE, WAITING
 
 APPLIED = Decision(Outcome.APPLIED)
 STALE = Decision(Outcome.SKIPPED, "stale")
@@ -45,6 +55,8 @@ UPDATE_MISSING = Decision(Outcome.PARKED, "update_missing")
 MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
 HELD = Decision(Outcome.PARKED, "held")
 REFUSED = Decision(Outcome.PARKED, "refused")
+SET_ASIDE = Decision(Outcome.PARKED, ON_REQUEST)
+PARKED_TRUNCATE = Decision(Outcome.PARKED, TRUNCATE)
 
 HEALING = WAITING | {"update_missing", "moved_values_missing", "partial_image"}
 """Reasons that end by themselves when the missing change arrives; every other one waits for a person.
@@ -56,9 +68,12 @@ BEGINNING = Position(0, 0, 0, 0)
 
 @dataclass
 class Row:
+    """`position`: `BEGINNING` for a row that somebody else made. `time_us`: when its change was committed."""
+
     values: tuple[Value, ...]
     position: Position
     deleted: bool = False  # only under the soft policy
+    time_us: int | None = None
 
 
 @dataclass
@@ -72,27 +87,33 @@ class Queue:
 @dataclass
 class Oracle:
     """State of one target table. `accepts(values)` says whether the target would take a row (constraints, types);
-    `blocked(key, values)` why other rows stand in the way of a row (None: of its going away), or ''."""
+    `aside`: offsets of records that a person asked to set aside; `blocked(key, values)`: why other rows stand in the
+    way of a row (None: of its going away), or ''."""
 
     table: TargetTable
     accepts: Callable[[tuple[Value, ...]], bool] = lambda values: True
+    aside: set[int] = field(default_factory=set)
     blocked: Callable[[Key, tuple[Value, ...] | None], str] = lambda key, values: ""
     rows: dict[Key, Row] = field(default_factory=dict)
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
     parked: dict[Key, Queue] = field(default_factory=dict)
+    truncates: list[MappedRow] = field(default_factory=list)  # parked ones
     floor: Position = BEGINNING
 
     def play(self, tape: Iterable[MappedRow]) -> list[Decision]:
         return [self.apply(row) for row in tape]
 
     def apply(self, row: MappedRow) -> Decision:
-        """Take one change. The decision is the first word on it: a parked one may be applied later, by healing."""
+        """Take one change. The decision is the first word on it: a parked one may be applied later, by healing.
+        Raises `Terminal` for a truncate that the policy refuses."""
         if row.op is RowOp.TRUNCATE:
-            decision = self._truncate(row.position)
+            decision = self._met_truncate(row)
         elif row.key in self.parked:
             self.parked[row.key].rows.append(row)
-            decision = HELD
+            decision = SET_ASIDE if row.record.offset in self.aside else HELD
+            if self.table.supersede and not needs_what_is_there(row):
+                self._retry(row.key)
         else:
             decision = self._decide(row)
             if decision.outcome is Outcome.PARKED:
@@ -118,8 +139,12 @@ class Oracle:
         return max(row.position if row else BEGINNING, self.tombstones.get(key, BEGINNING), self.floor)
 
     def _decide(self, row: MappedRow) -> Decision:
+        if row.record.offset in self.aside:
+            return SET_ASIDE
         if row.position < self._newest(row.key):
             return STALE
+        if self.table.rules is not None:
+            return oracle_rules.decide(self, row)
         if row.op is RowOp.DELETE:
             return self._delete(row)
         return self._upsert(row)
@@ -163,9 +188,29 @@ class Oracle:
             return Decision(Outcome.PARKED, reason)
         if row.moved_from is not None:
             self.moved.pop((row.moved_from, row.key, row.position.place), None)
-        self.rows[row.key] = Row(values, row.position)
-        self.tombstones.pop(row.key, None)
+        self.put(row.key, values, row.position)
         return APPLIED
+
+    def put(self, key: Key, values: tuple[Value, ...], position: Position, time_us: int | None = None) -> None:
+        self.rows[key] = Row(values, position, False, time_us)
+        self.tombstones.pop(key, None)
+
+    def _met_truncate(self, row: MappedRow) -> Decision:
+        aside = row.record.offset in self.aside
+        if aside or self.table.on_truncate is TruncatePolicy.PARK:
+            self.truncates.append(row)
+            return SET_ASIDE if aside else PARKED_TRUNCATE
+        if self.table.on_truncate is TruncatePolicy.REFUSE:
+            raise Terminal("a truncate", where=row.record.where)
+        return self._truncate(row.position)
+
+    def retry_truncates(self) -> None:
+        """A person's retry of all parked truncates."""
+        self.aside -= {row.record.offset for row in self.truncates}
+        for row in self.truncates:
+            self._truncate(row.position)
+        self.truncates.clear()
+        self._heal()
 
     def _truncate(self, position: Position) -> Decision:
         if position < self.floor:
@@ -189,7 +234,8 @@ class Oracle:
         return ever
 
     def retry(self, key: Key) -> None:
-        """A person's retry: also for keys that do not heal by themselves."""
+        """A person's retry of all records of a key: also when it does not heal by itself."""
+        self.aside -= {row.record.offset for row in self.parked[key].rows}
         self._retry(key)
         self._heal()
 
@@ -206,7 +252,10 @@ class Oracle:
                 if supersedes(row, decision):
                     waiting = [other for other in waiting if other.position > row.position]
                 waiting = self._again(waiting)
-            elif decision.reason in HEALING:
+                if waiting and not self.table.supersede and self._decide(waiting[0]).reason not in HEALING:
+                    waiting += queue.rows[number + 1 :]  # it waits for a person now, and they behind it
+                    break
+            elif decision.reason in HEALING or self.table.supersede:
                 waiting.append(row)
             else:
                 waiting += queue.rows[number:]

@@ -3,7 +3,8 @@
 Each key's queue is a small coroutine that hands out one row at a time and is told the decision. All keys advance side
 by side, their rows written as one round, so that a retry of 100,000 keys stays batched. Within a key: what waits for
 something missing lets later changes pass (one of them may be what it waits for) and is decided again after each change
-that went through; what was refused keeps everything behind it held.
+that went through; what was refused keeps everything behind it held, unless the table's rule lets whole images supersede
+it. What was set aside on purpose stays as it is until its own retry is asked for.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from itertools import groupby
 
 import msgspec
 
-from cdc.engine.apply import Applied, Work
-from cdc.engine.oracle import HEALING, must_wait, supersedes
+from cdc.engine.apply import Applied, Work, healing
+from cdc.engine.oracle import HEALING, must_wait, needs_what_is_there, supersedes
 from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition, Write
-from cdc.target.base import WAITING, Advance, Parked, Target, Transaction, hold_of
+from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
+from cdc.target.base import ON_PURPOSE, WAITING, Advance, Parked, Target, Transaction, hold_of
 
 KEYS_A_TRANSACTION = 500
 """Bound on one retry transaction: keys, not records; their whole queues are played together."""
@@ -34,13 +35,17 @@ Guard = Callable[[Iterable[TopicPartition]], list[Advance]]
 
 @dataclass(eq=False)
 class _Item:
-    """One parked record in play. `decision` is the last word on it."""
+    """One parked record in play. `decision` is the last word on it. `kept`: it is not decided, it stays as it is."""
 
     parked: Parked
     table: TargetTable | None = None
     row: MappedRow | None = None
     decision: Decision | None = None
     error: str = ""
+    kept: bool = False
+
+    def keep(self) -> None:
+        self.kept, self.decision = True, Decision(Outcome.PARKED, self.parked.reason)
 
     @property
     def parked_again(self) -> bool:
@@ -100,13 +105,40 @@ def _retry_chunk(target: Target, keys: Sequence[Held], remap: Remap, guard: Guar
             transaction.unpark([item.parked.id for item in play.gone if item.parked.id is not None])
             transaction.repark([parked for parked in left if parked not in records])
             transaction.count(play.work.tallies())
+            if play.work.conflicts.counts:
+                transaction.note(play.work.conflicts)
             transaction.advance(moves)
         done = play.work.done
     for key in keys:
         held.pop(key, None)
     for parked in left:
-        held.setdefault((parked.mapping, parked.hold), parked.reason)
+        if parked.hold:
+            held.setdefault((parked.mapping, parked.hold), parked.reason)
     return done
+
+
+def _supersede(items: Sequence[_Item]) -> bool:
+    """The rule for a key; records of it that cannot be mapped do not say."""
+    return any(item.table is not None and item.table.supersede for item in items)
+
+
+def _keep(items: Sequence[_Item]) -> None:
+    """Keep what was set aside on purpose and is not asked for itself. Where a key comes up only because something may
+    supersede what waits, keep what was refused, too: every change is tried once, not again with each later one."""
+    tried = _supersede(items) and not any(item.parked.asked for item in items)
+    for item in items:
+        reason = item.parked.reason
+        refused = reason != "held" and reason not in HEALING
+        if (reason in ON_PURPOSE and not item.parked.asked) or (tried and refused):
+            item.keep()
+
+
+def _must_wait(item: _Item, waiting: Sequence[_Item]) -> bool:
+    """`must_wait`, where some of those that wait could not be mapped: they lend nothing."""
+    if item.row is None or not waiting:
+        return False
+    rows = [other.row for other in waiting if other.row is not None]
+    return needs_what_is_there(item.row) or must_wait(item.row, rows)
 
 
 def _mapped(parked: Parked, remap: Remap) -> _Item:
@@ -114,6 +146,10 @@ def _mapped(parked: Parked, remap: Remap) -> _Item:
         table, mapped = remap(parked)
     except Poison as poison:
         return _Item(parked, decision=Decision(Outcome.PARKED, poison.reason), error=poison.what)
+    except Exception:
+        if parked.reason not in ON_PURPOSE or parked.asked:
+            raise
+        return _Item(parked)  # it may have been set aside because no worker survives it
     if isinstance(mapped, Decision):
         return _Item(parked, table, decision=mapped)
     return _Item(parked, table, mapped)
@@ -128,8 +164,11 @@ class _Play:
         self.held = held
         self.queues: dict[Held, list[_Item]] = {}
         self.gone: list[_Item] = []
-        for item in items:
-            self.queues.setdefault((item.parked.mapping, item.parked.hold), []).append(item)
+        for item in items:  # nothing waits behind what has no key
+            hold = item.parked.hold or f"#{item.parked.id}"
+            self.queues.setdefault((item.parked.mapping, hold), []).append(item)
+        for queue in self.queues.values():
+            _keep(queue)
 
     def run(self) -> list[Parked]:
         """Play all queues to their end; what stays parked, with its reason and error as they are now."""
@@ -150,18 +189,21 @@ class _Play:
     def _key(self, items: list[_Item]) -> _Steps:
         """Play one key's queue; returns what is left of it."""
         waiting: list[_Item] = []
+        supersede = _supersede(items)
         for number, item in enumerate(items):
-            if item.row is not None and must_wait(item.row, [other.row for other in waiting if other.row is not None]):
+            if _must_wait(item, waiting):
                 waiting.append(item)
                 continue
             yield item
-            if item.waits:
+            if item.waits or (item.parked_again and supersede):
                 waiting.append(item)
             elif item.parked_again:
                 return waiting + items[number:]
             else:
                 self._leave(item, item.decision)
                 waiting = yield from self._again(self._superseded_by(item, waiting))
+                if waiting and not supersede and not waiting[0].waits:
+                    return waiting + items[number + 1 :]  # it waits for a person now, and they behind it
         return (yield from self._again(waiting))
 
     def _again(self, waiting: list[_Item]) -> _Steps:
@@ -185,7 +227,12 @@ class _Play:
     def _decide(self, items: Sequence[_Item]) -> None:
         by_table: dict[TargetTable, list[_Item]] = {}
         for item in items:
-            if item.row is not None and item.table is not None:
+            if item.row is None or item.table is None or item.kept:
+                continue
+            if item.row.op is RowOp.TRUNCATE:
+                item.decision = self.work.transaction.truncate(item.table, item.row.position)
+                self.work.done.may_heal |= healing(self.held, item.table.mapping)
+            else:
                 by_table.setdefault(item.table, []).append(item)
         ordered = parents_first(list(by_table), self.target.related)
         for table in ordered:
@@ -235,20 +282,27 @@ class _Play:
         assert decision is not None
         self.gone.append(item)
         self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), decision)
-        if item.row is not None and item.table is not None and decision.outcome is Outcome.APPLIED:
-            self.work.done.came.append((item.table, item.row))
+        if item.row is not None and item.table is not None:
+            self.work.meet(item.table, item.row, decision)
+            if decision.outcome is Outcome.APPLIED:
+                self.work.done.came.append((item.table, item.row))
         if item.row is not None and item.row.moved_to is not None:
             waiting = (item.parked.mapping, hold_of(item.row.moved_to))
             if waiting in self.held:
                 self.work.done.may_heal.add(waiting)
 
     def _stay(self, items: list[_Item]) -> Iterable[Parked]:
+        supersede = _supersede(items)
         for number, item in enumerate(items):
-            reason = item.decision.reason if number == 0 and item.decision else "held"
-            if reason in WAITING and item.row is not None and item.table is not None:
+            if item.kept:
+                yield item.parked
+                continue
+            own = item.decision is not None and (number == 0 or supersede)
+            reason = item.decision.reason if own and item.decision else "held"
+            if own and reason in WAITING and item.row is not None and item.table is not None:
                 self.work.done.waiting[item.parked.mapping, item.parked.hold] = (item.table, item.row)
             self._recount(item.parked, Decision(Outcome.PARKED, item.parked.reason), Decision(Outcome.PARKED, reason))
-            yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if number == 0 else "")
+            yield msgspec.structs.replace(item.parked, reason=reason, error=item.error if own else "")
 
     def _recount(self, parked: Parked, before: Decision, now: Decision) -> None:
         partition = TopicPartition(parked.record.topic, parked.record.partition)

@@ -78,6 +78,18 @@ def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     return open_target(settings).capabilities
 
 
+def decides(kind: str, *, sources: bool) -> bool:
+    """Whether a kind of target follows conflict rules: those of one source or of several. Needs no connection, nor
+    anything that would be needed for one."""
+    known: dict[str, Capabilities] = {
+        "postgresql": PostgresTarget.capabilities,
+        "mariadb": MariaDbTarget.capabilities,
+        "sqlite": SqliteTarget.capabilities,
+    }
+    can = known.get(kind)
+    return can is not None and (can.contributions if sources else can.rules)
+
+
 def open_operator(settings: TargetSettings) -> Operator:
     """The operator's side of a target; it connects when it is opened."""
     if isinstance(settings, PostgresTargetSettings):

@@ -22,8 +22,10 @@ from cdc.engine.apply import Batch
 from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
+from cdc.engine.limits import ParkedLimits
 from cdc.engine.meter import Meter, Profile
 from cdc.engine.oracle import HEALING
+from cdc.engine.order import Held
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
 from cdc.engine.writer import Writer, Written
@@ -43,6 +45,7 @@ POLL_SECONDS = 0.2  # also how soon a stop request is seen while nothing comes
 BUSY_POLL_SECONDS = 0.001  # while the target works: as late may its answer be seen
 REPORT_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 1.0
+LIMITS_SECONDS = 10.0
 DISPLAY_SECONDS = 5.0
 GARBAGE_SECONDS = 30.0
 PURGE_SECONDS, PURGE_AGAIN_SECONDS = 3600.0, 10.0
@@ -87,6 +90,8 @@ class Worker:
         wait_s = parts.pipeline.parked.wait_hours * 3600.0
         self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s)
         self._meter = Meter(parts.clock, parts.now_us)
+        self._limits = ParkedLimits(parts.pipeline, parts.control, parts.clock)
+        self._asked: set[Held] = set()  # keys whose retry waits for the writer
         self._due: dict[str, float] = {}
         self._ready: Batch | None = None  # mapped and encoded, for the writer as soon as it is free
         self.stopping = False
@@ -169,7 +174,10 @@ class Worker:
             source = self._partitions.owned[mark.partition].source
             tracker = restore(self.parts.source_kinds[source], self._epoch_of[source], mark.tracker)
             self._decoder.follow(mark.partition, tracker)
-        self._writer.held = self._control.parked(list(self._partitions.owned))
+        owned = list(self._partitions.owned)
+        self._writer.held = self._control.parked(owned)
+        self._intake.requested = self._control.park_requests(owned)
+        self._limits.look()
 
     def _start_over(self) -> None:
         """Somebody moved or took partitions. Learn first which are still ours, then take those again."""
@@ -226,7 +234,8 @@ class Worker:
         with self._meter.stage("waiting for target"):
             # Not for ever: whoever waits for a target that is away still says so.
             self._collect(POLL_SECONDS if self._ready is not None and self._intake.full else 0.0)
-        if self._ready is None and (self._intake.full or not (self._writer.busy or self._intake.empty)):
+        more = self._intake.full or not (self._writer.busy or self._intake.empty)
+        if self._ready is None and not self._asked and more:  # a retry that is asked for goes before
             self._make_ready()
         if self._ready is not None and not self._writer.busy:
             self._submit_ready()
@@ -251,6 +260,7 @@ class Worker:
         self._writer.abandon()
         self._intake.clear()
         self._ready = None
+        self._asked.clear()
 
     def _collect(self, wait_s: float | None) -> None:
         written = self._writer.collect(wait_s)
@@ -258,8 +268,9 @@ class Worker:
             return
         self._meter.wrote(written)
         self._log_written(written)
-        if written.applied.parked:
-            self._check_parked()
+        if not written.batch.moves:
+            self._asked.clear()  # it was the retry: what is asked for since then is seen again
+        self._limits.wrote(written.applied)
 
     def _log_written(self, written: Written) -> None:
         _log.debug(
@@ -284,20 +295,13 @@ class Worker:
     def _remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
         return remapped(parked, self._retry_decoder, self._plans.of)
 
-    def _check_parked(self) -> None:
-        limits, waiting = self.pipeline.parked, self._writer.waiting()
-        if waiting > limits.max_waiting:
+    def _check_waiting(self) -> None:
+        waiting, most = self._writer.waiting(), self.pipeline.parked.max_waiting
+        if waiting > most:
             raise Terminal(
-                f"{waiting} rows wait for other rows, more than the {limits.max_waiting} this pipeline allows a worker",
-                where=self.pipeline.name,
+                f"{waiting:,} rows wait for other rows, more than the {most:,} this pipeline allows a worker",
+                where=f"pipeline {self.pipeline.label}",
                 hint="cdc parked list; load what they refer to (cdc source load), or raise parked.max_waiting",
-            )
-        number = self._control.parked_records()
-        if number > limits.max:
-            raise Terminal(
-                f"{number} records are parked, more than the {limits.max} this pipeline allows",
-                where=self.pipeline.name,
-                hint="cdc parked list; mend the mapping or the target, `cdc parked retry`, or raise parked.max",
             )
 
     # -- housekeeping
@@ -311,7 +315,11 @@ class Worker:
         if self._is_due("garbage", GARBAGE_SECONDS):
             self.collect_garbage()
         self._collect(0.0)
-        if not self._nothing_on_its_way or not self._is_due("retries", HOUSEKEEPING_SECONDS):
+        if self._is_due("requests", HOUSEKEEPING_SECONDS):
+            self._look_for_requests()
+        if self._is_due("limits", LIMITS_SECONDS):
+            self._limits.look()
+        if not self._nothing_on_its_way or not (self._asked or self._is_due("housekeeping", HOUSEKEEPING_SECONDS)):
             return
         if self.orphaned():
             self.stop()
@@ -322,16 +330,30 @@ class Worker:
         self._move_idle()
         if self._writer.busy or not self._partitions.owned:
             return
-        keys = set(self._control.retries(list(self._partitions.owned)))
+        self._check_waiting()
+        keys, self._asked = self._asked, set()
         keys |= self._writer.due()
         if keys:
             self._writer.retry(keys, self._remap, self._partitions.guard())
 
+    def _look_for_requests(self) -> None:
+        """What people asked for: records to set aside, keys to retry. Both are seen while the target works."""
+        owned = list(self._partitions.owned)
+        requested, known = self._control.park_requests(owned), self._intake.requested
+        if any(set(offsets) - set(known.get(partition, ())) for partition, offsets in requested.items()):
+            raise Fenced("a record is to be set aside: it may have been read already")
+        self._intake.requested = requested
+        self._asked = set(self._control.retries(owned))
+
     def _purge(self) -> None:
-        """Forget what no replay can need any more: nothing that a topic still holds is older than its retention."""
+        """Forget what no replay can need any more: nothing that a topic still holds is older than its retention.
+        And conflicts that were kept long enough."""
+        more = self._writer.purge_conflicts(self.pipeline.decisions.keep_days * 86_400.0)
         keep = self.pipeline.tombstones.keep_days * 86_400.0
         retention = max(self._consumer.retention_s(self._plans.topics).values(), default=0.0)
-        if not math.isinf(retention) and self._writer.purge(max(keep, 2 * retention + 86_400)):
+        if not math.isinf(retention):
+            more += self._writer.purge(max(keep, 2 * retention + 86_400))
+        if more:
             self._due["purge"] = self.parts.clock() + PURGE_AGAIN_SECONDS
 
     def _check_fences(self) -> None:
@@ -381,6 +403,7 @@ class Worker:
 
     def _finish(self) -> None:
         """Write what was read, then leave. What somebody else has taken meanwhile is theirs to write."""
+        self._asked.clear()
         try:
             while not self._intake.empty or not self._nothing_on_its_way:
                 self._collect(None)

@@ -113,6 +113,10 @@ class Writer:
         """See `Target.purge`; only while the writer is not busy."""
         return self._target.purge(keep_s)
 
+    def purge_conflicts(self, keep_s: float) -> int:
+        """The same of conflicts."""
+        return self._target.purge_conflicts(keep_s)
+
     def collect(self, wait_s: float | None = 0.0) -> Written | None:
         """The finished job's result, or None when there is none in `wait_s` (None: as long as it takes).
 

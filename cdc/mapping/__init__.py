@@ -2,6 +2,7 @@
 
     diagnostics.py   errors that point at the line, the way ruff and rustc do
     model.py         what a pipeline file may say (pydantic); the editor's schema comes from it (schema_json.py)
+    rules.py         ... about conflicts; rule_checks.py finds what is wrong with that, and compiles it
     load.py          files -> `Pipeline`, with every finding of all files in one error
     compile.py       (mapping, schema version) -> `Plan`; plan.py runs it
     expressions.py   SQL expressions -> typed closures; functions.py holds the allow-list of what they may use

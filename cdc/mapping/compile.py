@@ -10,7 +10,19 @@ from cdc.mapping.expressions import ExpressionError, compile_expression
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
 from cdc.mapping.request_checks import request_findings
-from cdc.model import Column, ColumnType, DeletePolicy, Kind, TableSchema, TargetColumn, TargetTable
+from cdc.mapping.rule_checks import compile_rules
+from cdc.model import (
+    Action,
+    Column,
+    ColumnType,
+    ConflictType,
+    DeletePolicy,
+    Kind,
+    Rules,
+    TableSchema,
+    TargetColumn,
+    TargetTable,
+)
 from cdc.yamlfile import ValuePath
 
 Refuse = Callable[[Column], str | None]
@@ -63,8 +75,9 @@ class _Compiler:
         self.found += request_findings(self.mapping, list(self.outputs), key)
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
+        rules = self._rules(key)
         self._stop_on_errors()
-        return Plan(self.mapping, self.schema, self._target(key, width), makers, keys, tuple(self.found))
+        return Plan(self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
 
     # Columns
 
@@ -105,11 +118,20 @@ class _Compiler:
         elif spec.copy_ is not None:
             long_form = self.mapping.span(*path, "copy") != self.mapping.span(*path)
             at = (*path, "copy") if long_form else path
-            column = self._known(spec.copy_, at)
+            column = None if self._may_be_missing(spec.copy_, at) else self._known(spec.copy_, at)
             if column is not None:
                 self._copy(name, column, spec.type, at)
         else:
             self._constant(name, spec, path)
+
+    def _may_be_missing(self, name: str, path: ValuePath) -> bool:
+        """Whether the source table has no such column any more, and the rules say to go on without it."""
+        rules = self.mapping.rules
+        if name in self.names or rules is None or rules.on.get(ConflictType.SOURCE_COLUMN_MISSING) is not Action.SKIP:
+            return False
+        message = f"{self.schema.namespace}.{self.schema.table} has no column '{name}': by rule, it is not written"
+        self.found.append(self.mapping.finding("source-column-missing", message, path, severity="warning"))
+        return True
 
     def _known(self, name: str, path: ValuePath, *, key: bool = False) -> Column | None:
         index = self.names.get(name)
@@ -246,11 +268,18 @@ class _Compiler:
             advice = "choose another name: soft_delete_column: …"
             self._error("duplicate-column", message, self.outputs[name].path, help=advice)
 
-    def _target(self, key: tuple[str, ...], width: int) -> TargetTable:
-        columns = [
+    def _rules(self, key: tuple[str, ...]) -> Rules | None:
+        rules, found = compile_rules(self.mapping, self._target_columns(key), key, self.full_before)
+        self.found += found
+        return rules
+
+    def _target_columns(self, key: tuple[str, ...]) -> tuple[TargetColumn, ...]:
+        return tuple(
             TargetColumn(column.name, column.type, column.sql_type, column.nullable and column.name not in key)
             for column in (output.column for output in self.outputs.values())
-        ]
+        )
+
+    def _target(self, key: tuple[str, ...], width: int, rules: Rules | None) -> TargetTable:
         soft = self.mapping.soft_delete_column if self.mapping.on_delete is DeletePolicy.SOFT else None
         contributor, on_delete, contributes = self.mapping.contributor, self.mapping.on_delete, None
         if contributor is not None:
@@ -261,11 +290,14 @@ class _Compiler:
             mapping=self.mapping.id,
             namespace=self.mapping.to.namespace,
             name=self.mapping.to.name,
-            columns=tuple(columns),
+            columns=self._target_columns(key),
             key=key,
             on_delete=on_delete,
             soft_delete=soft,
             partials=self._partials(key),
+            rules=rules,
+            on_truncate=self.mapping.on_truncate,
+            supersede=self.mapping.supersede,
             contributes=contributes,
         )
 

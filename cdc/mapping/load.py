@@ -17,6 +17,7 @@ from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean
 from cdc.mapping.expressions import syntax_problems
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.request_checks import request_findings
+from cdc.mapping.rule_checks import rule_findings
 from cdc.yamlfile import Document, Span, ValuePath, YamlError
 
 SUFFIXES = (".yaml", ".yml")
@@ -41,7 +42,7 @@ def loads(text: str, name: str = "<text>") -> Pipeline:
     """The pipeline in `text`; `name` is shown in errors."""
     document = _parsed(text, name)
     pipeline = _validated(document)
-    found = [*clashes([pipeline]), *_unknown_targets(pipeline)]
+    found = [*clashes([pipeline]), *_unknown_targets(pipeline), *rule_findings(pipeline)]
     found += [each for table in pipeline.tables for each in _own_findings(table)]
     if found:
         raise MappingError(found)
@@ -195,9 +196,8 @@ def _diagnostic(document: Document, error: ErrorDetails) -> Diagnostic:
         expected = str(error.get("ctx", {}).get("expected", ""))
         choices = [part.strip("' ") for part in expected.replace(" or ", ", ").split(",")]
         text = f"'{error['input']}' is not one of {', '.join(choices)}"
-        return Diagnostic(
-            "bad-value", text, document.file, document.span(path), did_you_mean(str(error["input"]), choices)
-        )
+        span = document.span(path, key=error["loc"][-1] == "[key]")  # a key that is none of the words
+        return Diagnostic("bad-value", text, document.file, span, did_you_mean(str(error["input"]), choices))
     message = _TEXT_OF_TYPE.get(kind) or error["msg"][:1].lower() + error["msg"][1:]
     return Diagnostic(kind.replace("_", "-"), message, document.file, document.span(path))
 

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
-from cdc.model import Contributes, DeletePolicy
+from cdc.model import Contributes, DeletePolicy, TruncatePolicy
 from cdc.yamlfile import Document, SourceFile, Span, ValuePath
 
 EVERYTHING = "*"
@@ -55,6 +55,37 @@ Constant: TypeAlias = Annotated[
 ]
 
 
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: Any) -> float:
+    """Seconds, from a number of them or a number with a unit."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("duration", "a time is written 90s, 30m, 2h or 7d, or as a number of seconds")
+    return float(int(match[1]) * _UNIT_S[match[2]])
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": rf"^{_DURATION.pattern}$"}]}
+    ),
+]
+
+
+Share: TypeAlias = Annotated[
+    Decimal,
+    Field(gt=0, le=1, strict=False),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=False
@@ -81,10 +112,21 @@ class Snapshot(_Part):
 
 
 class Parked(_Part):
-    """Limits for records that could not be applied and were set aside."""
+    """Records that could not be applied and were set aside: how much of that is too much, and what ends it."""
 
+    supersede: Literal["never", "full_image"] = "never"
+    """What waits for a person: whether a later change of its key that tells the whole row takes its place
+    (`full_image`), or everything waits behind it (`never`). A change that tells only some columns always waits."""
     max: int = Field(default=1000, ge=0)
     """The pipeline stops when more than this many records are parked. Those that wait for another row do not count."""
+    max_age: Duration | None = None
+    """The pipeline stops when a record has been parked for longer: '30m', '2h', '7d', or seconds."""
+    max_share: Share | None = None
+    """The pipeline stops when a greater share of the newest records was parked: 0.01 is one of a hundred."""
+    share_minutes: int = Field(default=10, ge=1, le=1440)
+    """Which records `max_share` counts: those that a worker has read in so many minutes."""
+    share_least: int = Field(default=20, ge=1)
+    """Fewer parked records than this are no share yet: one of three does not stop a pipeline."""
     max_waiting: int = Field(default=20_000, ge=0)
     """The pipeline stops when in one worker more rows than this wait for another row (a parent, a unique value)."""
     wait_hours: int = Field(default=24, ge=0)
@@ -96,6 +138,13 @@ class Tombstones(_Part):
 
     keep_days: int = Field(default=30, ge=1, le=3650)
     """At least so long, and at least twice the topics' retention; for ever when a topic keeps its records for ever."""
+
+
+class Decisions(_Part):
+    """How long conflicts are remembered: their counts, and the values of those that were kept."""
+
+    keep_days: int = Field(default=7, ge=1, le=3650)
+    """`cdc conflicts` shows no older ones."""
 
 
 class Star(_Part):
@@ -206,14 +255,18 @@ class TableMapping(_Part):
     """`delete` the target row, mark it (`soft`), or `ignore` deletes."""
     soft_delete_column: Name = "is_deleted"
     """The boolean column that `on_delete: soft` sets."""
-    on_truncate: Literal["apply", "ignore"] = "apply"
-    """What a TRUNCATE of the source table does to the target's rows."""
+    on_truncate: TruncatePolicy = Field(default=TruncatePolicy.APPLY, strict=False)
+    """What a TRUNCATE of the source table does: `apply` removes the target's rows from before it (under `on_delete:
+    soft` it marks them), `ignore` counts it as skipped, `refuse` stops the pipeline there, `park` sets it aside for a
+    person while the table's rows go on: a retry of it removes what is then still from before it."""
 
+    _supersede: bool = PrivateAttr(default=False)
     _pipeline: str = PrivateAttr(default="")
     _default_source: str | None = PrivateAttr(default=None)
     _document: Document | None = PrivateAttr(default=None)
     _path: ValuePath = PrivateAttr(default=())
     _rules: TableRules | None = PrivateAttr(default=None)
+    _rules_name: str = PrivateAttr(default="")
 
     @property
     def id(self) -> str:
@@ -232,6 +285,11 @@ class TableMapping(_Part):
         return self._rules
 
     @property
+    def rules_name(self) -> str:
+        """The name under which they stand there."""
+        return self._rules_name
+
+    @property
     def contributor(self) -> str | None:
         """Its name among the sources of the target table's rows; None where one source row makes one row."""
         return (self.as_ or self.source_name) if self._rules is not None and self._rules.sources else None
@@ -247,6 +305,11 @@ class TableMapping(_Part):
     def source_name(self) -> str:
         """The source (topic prefix) that this table's events come from; load.py made sure that there is one."""
         return self.source or self._default_source or ""
+
+    @property
+    def supersede(self) -> bool:
+        """The pipeline's rule for parked keys (`parked.supersede`)."""
+        return self._supersede
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """The place of something of this mapping in its file, such as `span('columns', 'email', 'sql')`."""
@@ -264,9 +327,33 @@ class TableMapping(_Part):
         severity: Literal["error", "warning"] = "error",
     ) -> Diagnostic:
         """A diagnostic at `path` below this mapping; `within` = (start, length) inside the text that stands there."""
+        return self._finding(code, message, (*self._path, *path), help, key, within, severity)
+
+    def rule_finding(
+        self,
+        code: str,
+        message: str,
+        path: ValuePath,
+        *,
+        help: str | None = None,
+        key: bool = False,
+        severity: Literal["error", "warning"] = "error",
+    ) -> Diagnostic:
+        """A diagnostic at `path` below the rules of this table."""
+        return self._finding(code, message, ("rules", self._rules_name, *path), help, key, None, severity)
+
+    def _finding(
+        self,
+        code: str,
+        message: str,
+        full: ValuePath,
+        help: str | None,
+        key: bool,
+        within: tuple[int, int] | None,
+        severity: Literal["error", "warning"],
+    ) -> Diagnostic:
         if self._document is None:
             return Diagnostic(code, message, SourceFile("<mapping>", ""), Span(1, 1, 1, 1), help, severity)
-        full = (*self._path, *path)
         span = self._document.place_in(full, *within) if within else self._document.span(full, key=key)
         return Diagnostic(code, message, self._document.file, span, help, severity)
 
@@ -295,6 +382,8 @@ class Pipeline(_Part):
     """Records that were set aside."""
     tombstones: Tombstones = Tombstones()
     """Memories of deleted rows."""
+    decisions: Decisions = Decisions()
+    """Conflicts that were met and decided."""
     rules: dict[Name, TableRules] = Field(default_factory=dict)
     """What happens in a conflict, by target table (schema.table, as in `to`); '*': all that are not named."""
     tables: tuple[TableMapping, ...] = Field(min_length=1, strict=False)
@@ -353,7 +442,9 @@ class Pipeline(_Part):
         for index, table in enumerate(self.tables):
             table._pipeline = self.pipeline
             table._default_source = self.source
+            table._supersede = self.parked.supersede == "full_image"
             table._document = document
             table._path = ("tables", index)
-            table._rules = self.rules.get(str(table.to), self.rules.get(EVERYTHING))
+            table._rules_name = str(table.to) if str(table.to) in self.rules else EVERYTHING
+            table._rules = self.rules.get(table._rules_name)
         return self

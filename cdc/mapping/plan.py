@@ -22,12 +22,15 @@ from cdc.model import (
     ChangeEvent,
     Decision,
     DeletePolicy,
+    Detect,
     MappedRow,
     Op,
     Outcome,
     RowOp,
+    Rules,
     TableSchema,
     TargetTable,
+    TruncatePolicy,
     Value,
 )
 
@@ -87,6 +90,13 @@ class Maker(msgspec.Struct, frozen=True):
             return self.call(image)
         except (ValueError, ArithmeticError) as error:
             raise Poison(f"column '{self.column}': {error}", reason="expression_failed") from error
+
+    def value_before(self, image: Image) -> Value:
+        """The value of a before image; UNAVAILABLE where that cannot be told: then it is not compared."""
+        try:
+            return self.value_of(image)
+        except Poison:
+            return UNAVAILABLE
 
     def _one(self, image: Image, index: int, failed: dict[int, Poison]) -> Value:
         try:
@@ -154,6 +164,7 @@ class Plan:
         self._keys = keys
         self._computes = any(maker.source is None for maker in makers)
         self._values = self._value_maker()
+        self._rules = target.rules
         self._key_of = picker(target.key_indexes)
 
     def map(self, event: ChangeEvent) -> Mapped:
@@ -181,6 +192,8 @@ class Plan:
             key = key_of(values)
             if None in key or UNAVAILABLE in key:
                 append(_placed(missing_key(self._keys.makers, key), event))
+            elif self._rules is not None:
+                append(self._with_expectations(event, self._moved(event, key, values)))
             elif event.moved_from is not None or (moves and event.op is Op.UPDATE):
                 append(self._moved(event, key, values))
             else:
@@ -194,8 +207,9 @@ class Plan:
     def map_block(self, events: EventBlock) -> RowBlock | None:
         """The same for a block, or None when some event of it needs more than a row: map them one by one then."""
         images = [image for image in events.after if image is not None]
-        ignores = self.target.on_delete is DeletePolicy.IGNORE and len(images) < len(events)
-        if self._keys.moves or ignores:
+        deletes = len(images) < len(events)
+        ignores = self.target.on_delete is DeletePolicy.IGNORE and deletes
+        if self._keys.moves or ignores or (self._rules is not None and expects(self._rules, deletes=deletes)):
             return None
         made = list(self._values(images))
         if self._computes and Poison in map(type, made):
@@ -221,6 +235,10 @@ class Plan:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
         return self._keys.of_source_key(values)
 
+    def key_of_image(self, image: Image) -> Image:
+        """The target key of a whole source row. Raises `Poison` when it does not hold what the key needs."""
+        return self._keys.of_image(image)
+
     def _value_maker(self) -> Callable[[list[Image]], Iterable[Image | Poison]]:
         makers = self._makers
         sources = [maker.source for maker in makers]
@@ -244,7 +262,7 @@ class Plan:
     def _moved(self, event: ChangeEvent, key: Image, values: Image) -> Mapped | Poison:
         """An upsert whose row may have stood under another target key before."""
         try:
-            if event.op is Op.UPDATE:
+            if event.op is Op.UPDATE and self._keys.moves:
                 return self._update(event, key, values)
             old = None if self._keys.moves or event.moved_from is None else self._keys.of_source_key(event.moved_from)
         except Poison as error:
@@ -264,14 +282,49 @@ class Plan:
 
     def _without_after(self, event: ChangeEvent) -> Mapped | Poison:
         if event.op is Op.TRUNCATE:
-            return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
+            return _truncated(self.mapping, event)
         # An ignored delete that is half of a key change still lends its row's values to the other half.
         if self.target.on_delete is DeletePolicy.IGNORE and (event.moved_to is None or not self.target.partials):
             return IGNORED_DELETE
         try:
-            return self._delete(event)
+            mapped = self._delete(event)
         except Poison as error:
             return _placed(error, event)
+        return mapped if self._rules is None else self._with_expectations(event, mapped)
+
+    def _with_expectations(self, event: ChangeEvent, mapped: Mapped | Poison) -> Mapped | Poison:
+        """What the rules of the table look at: whether the row is new, and what it was before."""
+        if isinstance(mapped, tuple):
+            old, new = mapped
+            return self._expecting(event, old), self._expecting(event, new)
+        return self._expecting(event, mapped) if isinstance(mapped, MappedRow) else mapped
+
+    def _expecting(self, event: ChangeEvent, row: MappedRow) -> MappedRow:
+        moved = row.moved_from is not None
+        before = None if moved or self._rules is None else self._before(self._rules, event, row.values)
+        return msgspec.structs.replace(row, created=event.created, before=before)
+
+    def _before(self, rules: Rules, event: ChangeEvent, after: Image | None) -> Image | None:
+        """The row before the change, in the columns that the rules compare; None where the source did not send it."""
+        compared = rules.compared
+        if rules.version is not None and after is None:
+            compared = (rules.version,)
+        image = event.before
+        if image is None or not compared or self._holds_the_key_only(image):
+            return None
+        before: list[Value] = [UNAVAILABLE] * len(self._makers)
+        for index in compared:
+            value = self._makers[index].value_before(image)
+            unchanged = after is not None and (after[index] is UNAVAILABLE or after[index] == value)
+            if rules.detect is not Detect.CHANGED_COLUMNS or not unchanged:
+                before[index] = value
+        return tuple(before)
+
+    def _holds_the_key_only(self, image: Image) -> bool:
+        """PostgreSQL without REPLICA IDENTITY FULL sends a deleted row's key, and NULL for the rest."""
+        if self.schema.kind != "postgresql":
+            return False
+        return all(column.key or value is None for column, value in zip(self.schema.columns, image, strict=True))
 
     def _delete(self, event: ChangeEvent) -> Mapped:
         keys = self._keys
@@ -299,6 +352,8 @@ class KeylessPlan:
             key=(),
             on_delete=mapping.on_delete,
             soft_delete=mapping.soft_delete_column if mapping.on_delete is DeletePolicy.SOFT else None,
+            on_truncate=mapping.on_truncate,
+            supersede=mapping.supersede,
             contributes=mapping.contributes(0),
         )
 
@@ -311,10 +366,18 @@ class KeylessPlan:
     def key_of_source(self, values: Image) -> Image:
         raise Poison("the record has no key", reason="missing_key")
 
+    def key_of_image(self, image: Image) -> Image:
+        raise Poison("the record has no key", reason="missing_key")
+
     def _one(self, event: ChangeEvent) -> Mapped | Poison:
         if event.op is not Op.TRUNCATE:
             return Poison("the record has no key", reason="missing_key", where=event.record.where, hint=_NEEDS_KEY)
-        return IGNORED_TRUNCATE if self.mapping.on_truncate == "ignore" else _row(event, RowOp.TRUNCATE, (), None)
+        return _truncated(self.mapping, event)
+
+
+def expects(rules: Rules, *, deletes: bool) -> bool:
+    """Whether rules look at more of an event than its row and whether that is new."""
+    return rules.reads_before or rules.detect is Detect.COMMIT_TIME or (deletes and rules.version is not None)
 
 
 def _row(
@@ -327,6 +390,12 @@ def _row(
     moved_to: Image | None = None,
 ) -> MappedRow:
     return MappedRow(op, key, values, event.position, event.record, event.snapshot, moved_from, moved_to, event.time_us)
+
+
+def _truncated(mapping: TableMapping, event: ChangeEvent) -> MappedRow | Decision:
+    """A truncate that counts, whatever is done about it when its turn comes (`TargetTable.on_truncate`)."""
+    ignored = mapping.on_truncate is TruncatePolicy.IGNORE
+    return IGNORED_TRUNCATE if ignored else _row(event, RowOp.TRUNCATE, (), None)
 
 
 def _placed(error: CdcError, event: ChangeEvent) -> Poison:

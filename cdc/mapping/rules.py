@@ -2,19 +2,20 @@
 
 Two kinds of tables. Without `sources`, one source row makes one target row: rules say what happens when the target row
 is not what the change expected (somebody else wrote there), and how single columns are combined; such rules are
-comparisons inside the statements that write. With `sources`, several source rows make one target row: each one's
-latest contribution is kept and the row is worked out from them (`cdc.conflict`).
+comparisons inside the statements that write (`cdc.rules` defines them). With `sources`, several source rows make one
+target row: each one's latest contribution is kept and the row is worked out from them (`cdc.conflict`).
 
 Shape only; names of columns and what fits what are checked in rule_checks.py.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from cdc.model import Action, ConflictType
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
@@ -24,42 +25,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=False
     )
-
-
-class ConflictType(StrEnum):
-    """What can be wrong between a change and the target as it is."""
-
-    INSERT_EXISTS = "insert_exists"  # a new source row meets a row that this mapping did not write
-    UPDATE_DIFFERING = "update_differing"  # the row is not what the change's before image (or version) says
-    UPDATE_MISSING = "update_missing"
-    UPDATE_ORIGIN_DIFFERS = "update_origin_differs"  # the row (or its value) was made by another source
-    UPDATE_RECENTLY_DELETED = "update_recently_deleted"
-    DELETE_MISSING = "delete_missing"
-    DELETE_RECENTLY_UPDATED = "delete_recently_updated"  # as update_differing, for a delete
-    KEY_EXISTS = "key_exists"  # a changed key meets a row that is there
-    SECOND_UNIQUE_VIOLATION = "second_unique_violation"
-    MULTIPLE_UNIQUE_CONFLICTS = "multiple_unique_conflicts"
-    STALE = "stale"  # an older position: always skipped
-    FOREIGN_KEY_MISSING = "foreign_key_missing"
-    VALUE_OUT_OF_RANGE = "value_out_of_range"
-    TARGET_COLUMN_MISSING = "target_column_missing"
-    SOURCE_COLUMN_MISSING = "source_column_missing"
-    TARGET_TABLE_MISSING = "target_table_missing"
-
-
-Action: TypeAlias = Literal[
-    "source_wins",  # write the change as it is
-    "target_wins",  # leave the row as it is
-    "update_or_insert",  # as source_wins, for a row that is missing: insert it
-    "insert_or_skip",  # insert what is missing, leave what is there
-    "update_if_newer",  # by the version column: write the change when it is newer
-    "newest",
-    "oldest",
-    "merge",  # write the change by the columns' own rules
-    "skip",
-    "park",
-    "error",  # stop the pipeline
-]
 
 
 class ByVersion(_Part):
@@ -136,11 +101,22 @@ class TableRules(_Part):
     groups: dict[Name, Group] = Field(default_factory=dict)
     """Columns that belong together."""
     detect: Detect = "position"
-    """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that this
-    mapping did not write are still known); `changed_columns`, `all_columns`: the change's before image is compared with
-    the row; a version column, or the commit time of the change that made the row, is compared."""
-    on: dict[Annotated[ConflictType, Field(strict=False)], Action] = Field(default_factory=dict)
-    """What to do, by type of conflict."""
+    """Without `sources`: how it is found out that somebody else changed the row. `position`: not at all (rows that
+    this mapping did not write are still known). `changed_columns`: what the change changes must be as its before
+    image says; what it does not change is neither compared nor written. `all_columns`: every column without a rule
+    of its own must be so. On PostgreSQL both need REPLICA IDENTITY FULL at the source; a change without before
+    image is not compared. `{version: column}`: the row's version must not be higher than the change's.
+    `commit_time`: nor must the commit time of the change that made the row (kept beside it, in `_cdc_time`, where
+    others may set it too)."""
+    on: dict[Annotated[ConflictType, Field(strict=False)], Annotated[Action, Field(strict=False)]] = Field(
+        default_factory=dict
+    )
+    """What to do, by type of conflict. Without a word: what is there is merged by the columns' rules, what is
+    missing is inserted, deletes delete, and what the target refuses is parked. `source_wins` writes the change as
+    it is; `target_wins` and `skip` leave the row; `update_if_newer`, `newest` and `oldest` need `detect` by version
+    or commit time; `park` sets the change and its key aside for a person; `error` stops the pipeline.
+    `target_column_missing` and `target_table_missing: error`: nothing is added to the target, the pipeline stops;
+    `source_column_missing: skip`: a column that the source no longer has is not written any more."""
     max_skew_s: float = Field(default=60.0, gt=0, le=86_400)
     """Where commit times are compared: a change dated further in the future than this, by this machine's clock, is
     parked: it would win over every other for as long."""

@@ -6,14 +6,13 @@ A record that was never finished says that the command was interrupted: what it 
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from cdc.control.operate import who
 from cdc.engine.targets import open_audit_log
 from cdc.errors import CdcError, Usage
 from cdc.settings import Settings
@@ -37,7 +36,7 @@ def audited(settings: Settings, command: str, reason: str, before: Described, ac
     """
     check_reason(True, reason)
     with closing(open_audit_log(settings.control)) as log:
-        record = log.begin(f"{getpass.getuser()}@{socket.gethostname()}", command, reason, before.to_dict())
+        record = log.begin(who(), command, reason, before.to_dict())
         try:
             done = action()
         except CdcError as error:

@@ -21,6 +21,7 @@ from cdc.model import (
     RawRecord,
     TableSchema,
     TargetTable,
+    TruncatePolicy,
 )
 from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import Progress, Report, Stage, TableReport, What
@@ -63,7 +64,7 @@ class Comparison:
         self._report = report
         self._clock = clock
         self._plan = compile_table(mapping, rows.schema, refuse=_refuser(rows.schema))
-        self._keeps = mapping.on_delete is DeletePolicy.IGNORE or mapping.on_truncate == "ignore"
+        self._keeps = mapping.on_delete is DeletePolicy.IGNORE or mapping.on_truncate is TruncatePolicy.IGNORE
         self._staging = staging(self._plan.target, self._keeps)
         self._source_key = source_key_of(mapping, self._plan)
         self._source_rows = self._unchecked = self._kept = 0

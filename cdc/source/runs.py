@@ -113,6 +113,7 @@ class Segment:
             sum(map(len, payloads)),
             next((time for time in map(_time, reversed(envelopes)) if time is not None), None),
             again,
+            lambda: [envelope.op != "u" for envelope in envelopes],
             lambda: list(map(_time, envelopes)),
         )
 

@@ -32,7 +32,7 @@ def offsets_at(
     if not partitions:
         return {}
     wanted = {KafkaPartition(*partition): time_ms for partition in partitions}
-    with _asking(connection, timeout_s) as consumer:
+    with asking(connection, timeout_s) as consumer:
         found = consumer.offsets_for_times(wanted, timeout_ms=int(timeout_s * 1000))
     return {TopicPartition(*part): None if at is None else int(at.offset) for part, at in found.items()}
 
@@ -45,7 +45,7 @@ def times_of(
     found: dict[TopicPartition, int] = {}
     if not offsets:
         return {}
-    with _asking(connection, timeout_s) as consumer:
+    with asking(connection, timeout_s) as consumer:
         consumer.assign([KafkaPartition(*partition) for partition in offsets])
         for partition, offset in offsets.items():
             consumer.seek(KafkaPartition(*partition), offset)
@@ -58,7 +58,9 @@ def times_of(
 
 
 @contextmanager
-def _asking(connection: KafkaConnection, timeout_s: float) -> Iterator[KafkaConsumer]:
+def asking(
+    connection: KafkaConnection, timeout_s: float, fetch_bytes: int = _ONE_RECORD_BYTES
+) -> Iterator[KafkaConsumer]:
     """A client that asks and joins no group. Raises `Transient` in place of Kafka's errors."""
     try:
         consumer = KafkaConsumer(
@@ -75,7 +77,8 @@ def _asking(connection: KafkaConnection, timeout_s: float) -> Iterator[KafkaCons
             ssl_check_hostname=connection.ssl_check_hostname,
             request_timeout_ms=int(timeout_s * 1000),
             bootstrap_timeout_ms=int(timeout_s * 1000),
-            max_partition_fetch_bytes=_ONE_RECORD_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
+            isolation_level="read_committed",
             enable_auto_commit=False,
             metrics_enabled=False,
         )

@@ -4,10 +4,11 @@
     operator.py         the contract of what on-call does to stored state, and of the audit trail
     rows.py             the contract of reading a target's rows back, to compare them
     lines.py            rows as lines of text between tabs, by generated functions: what COPY and LOAD DATA read
-    memory.py           the reference target, which can inject faults
+    memory.py           the reference target, which can inject faults; memory_rules.py: its tables with conflict rules
     postgres.py         PostgreSQL: the connection and its transactions
     postgres_round.py   ... one round of a batch: COPY into a staging table, a few guarded statements
     postgres_found.py   ... a table as it is found, and what would make writing to it wrong
+    postgres_ruled_*.py ... the same for tables with conflict rules: statements, and what is decided on what they meet
     postgres_*.py       ... types, statements, tables, state in schema `cdc`, parked records, errors, operations
     sqlstate*.py        state in tables `cdc_…` of any database with a DB-API driver: worker's and operator's side
     sqlround.py         ... and one round of a batch there

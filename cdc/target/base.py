@@ -27,9 +27,14 @@ from typing import Literal, Protocol
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
 
+ON_REQUEST, TRUNCATE = "on_request", "truncate"
+ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
+"""Why records are parked that could have been applied: a person asked for it, the table's policy for truncates says so.
+Only a retry that was asked for the record itself applies them."""
 WAITING = frozenset({"foreign_key_missing", "foreign_key_referenced", "unique_violation", "exclusion_violation"})
 """Why records are parked that some other row stands in the way of, and that come in when it changes: their parent
 comes, their children go, somebody gives up a unique value."""
@@ -66,6 +71,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     `contributions`  keeps what several sources say about one row (tables with `sources` in the rules): it is a
                      `ContributingTarget`
     `max_rows`       the most rows of a batch; None: as the pipeline says
+    `rules`          decides conflicts by a table's rules (`cdc.rules`)
     """
 
     transactions: bool
@@ -76,6 +82,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     limits: tuple[str, ...] = ()
     contributions: bool = False
     max_rows: int | None = None
+    rules: bool = False
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -114,7 +121,8 @@ class Parked(msgspec.Struct, frozen=True):
     """A record set aside for one mapping.
 
     `hold` is the canonical text of its target key ('' when no key could be read: nothing waits behind it). `reason` is
-    'held' for those that wait behind another one. `error` says what, without row values.
+    'held' for those that wait behind another one. `error` says what, without row values. `asked`: somebody asked for
+    the retry of this very record.
     """
 
     mapping: str
@@ -124,6 +132,21 @@ class Parked(msgspec.Struct, frozen=True):
     reason: str
     error: str = ""
     id: int | None = None  # set by the store
+    asked: bool = False
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition, offset."""
+        return self.record.topic, self.record.partition, self.record.offset
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is parked, as limits see it. `oldest_s`: for how long the oldest one that does not just wait behind another
+    has been parked; None: there is none. `asked`: somebody asked for a retry whose outcome is not known yet."""
+
+    records: int
+    oldest_s: float | None
+    asked: bool
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -199,14 +222,17 @@ class Transaction(Protocol):
         tables. A target whose foreign keys cannot wait does nothing."""
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
-        """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index.
+        """Apply one round: each key at most once, any order. Returns the decisions that are not 'applied', by index,
+        and, of a table with rules, those on every change that met a conflict.
 
         A change is applied when its position is not older than what its key met last: the row's own position, its
         tombstone's, the table's floor (`cdc.engine.oracle` says it all). Deletes come before upserts: they lend the
         values that creates of the same round may borrow.
 
         Beside the outcomes of the oracle it may answer `MIXED`: only a part of a merged chain passes the guard; nothing
-        was written for that key and the engine plays the chain again row by row.
+        was written for that key and the engine plays the chain again row by row. So it does for a chain that meets a
+        conflict: each of its changes is decided alone (`cdc.rules.judge`).
+        A conflict says what was `Seen`, at least the first `cdc.decisions.KEPT` of its type in the round.
 
         Rows that other rows stand in the way of are answered as parked, where the target finds them out for the whole
         round at once, and the others are written: `foreign_key_missing` (no such parent, neither there nor in this
@@ -226,7 +252,8 @@ class Transaction(Protocol):
         """Remove rows positioned before `position` as deletes of that position, but not the keys in `keep`."""
 
     def park(self, records: Sequence[Parked]) -> None:
-        """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing)."""
+        """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing). What
+        is parked on request is not asked for any more."""
 
     def unpark(self, ids: Sequence[int]) -> None:
         """Forget parked records that have been applied, superseded or discarded."""
@@ -239,6 +266,9 @@ class Transaction(Protocol):
 
     def count(self, tallies: Sequence[Tally]) -> None:
         """Add to the counts of invariant I2."""
+
+    def note(self, conflicts: Conflicts) -> None:
+        """Remember conflicts: add to their counts of this hour, keep those that are told with values."""
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         """Remember (or, with `swept`, settle) a repeated snapshot of a table."""
@@ -300,8 +330,8 @@ class Target(Protocol):
     def report(self, report: WorkerReport) -> None:
         """Store a worker's report, replacing its last one."""
 
-    def parked_records(self) -> int:
-        """How many records of this owner are parked, but for those that wait for another row (`WAITING`)."""
+    def standing(self) -> Standing:
+        """What of this owner is parked, but for records that wait for another row (`WAITING`)."""
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         """Held keys of partitions: (mapping, hold) → reason of the first parked record."""
@@ -312,11 +342,18 @@ class Target(Protocol):
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         """(mapping, hold) of keys whose retry somebody asked for; its transaction settles that (`retried`)."""
 
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        """Offsets of records that somebody asked to set aside when they come, and who and why in words; of those of
+        the partitions that have any."""
+
     def purge(self, keep_s: float) -> int:
         """Forget what no replay can need any more: memories of deleted rows and lent values of the prepared tables that
         are older than `keep_s` and than the oldest parked record, and the last words of workers gone for as long.
 
         In portions: returns how many went; not 0: there may be more."""
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        """Forget conflicts older than that; returns as `purge` does."""
 
 
 MIXED_REASON = "mixed"

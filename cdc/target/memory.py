@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts, Counted, KeptConflict
 from cdc.errors import Fenced
 from cdc.model import (
     UNAVAILABLE,
@@ -31,6 +32,7 @@ from cdc.model import (
 )
 from cdc.target.base import (
     MIXED_REASON,
+    ON_REQUEST,
     WAITING,
     Advance,
     Capabilities,
@@ -40,11 +42,13 @@ from cdc.target.base import (
     PoisonRow,
     Related,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Watermark,
     WorkerReport,
 )
+from cdc.target.memory_rules import write_ruled
 
 Key = tuple[Value, ...]
 _BEGINNING = Position(0, 0, 0, 0)
@@ -52,9 +56,12 @@ _BEGINNING = Position(0, 0, 0, 0)
 
 @dataclass
 class StoredRow:
+    """`position`: the lowest there is for a row that somebody else made. `time_us`: when its change was committed."""
+
     values: tuple[Value, ...]
-    position: Position
+    position: Position = _BEGINNING
     deleted: bool = False
+    time_us: int | None = None
 
 
 @dataclass
@@ -65,6 +72,10 @@ class Table:
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
     floor: Position = _BEGINNING
+
+    def put(self, key: Key, values: tuple[Value, ...], position: Position, time_us: int | None = None) -> None:
+        self.rows[key] = StoredRow(values, position, False, time_us)
+        self.tombstones.pop(key, None)
 
 
 @dataclass
@@ -86,18 +97,21 @@ class Storage:
     parked: dict[int, Parked] = field(default_factory=dict)
     parked_by: dict[int, Owner] = field(default_factory=dict)
     retry_requests: set[tuple[str, str]] = field(default_factory=set)
+    park_requests: set[tuple[Owner, TopicPartition, int]] = field(default_factory=set)
     tallies: Counter[tuple[str, TopicPartition, str, str]] = field(default_factory=Counter)
     repeated: dict[tuple[str, Position], RepeatedSnapshot] = field(default_factory=dict)
     epochs: dict[tuple[Owner, str], Epoch] = field(default_factory=dict)
     reports: dict[str, WorkerReport] = field(default_factory=dict)
     contributions: dict[str, Contributions] = field(default_factory=dict)
+    conflict_counts: Counter[Counted] = field(default_factory=Counter)
+    conflicts: list[KeptConflict] = field(default_factory=list)
     last_id: int = 0
 
 
 class MemoryTarget:
     """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True)
+    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True, rules=True)
 
     def __init__(
         self,
@@ -169,8 +183,10 @@ class MemoryTarget:
     def report(self, report: WorkerReport) -> None:
         self.storage.reports[report.worker] = report
 
-    def parked_records(self) -> int:
-        return sum(record.reason not in WAITING for record in self._parked_in_order())
+    def standing(self) -> Standing:
+        """It has no clock: nothing in it gets old."""
+        records = sum(record.reason not in WAITING for record in self._parked_in_order())
+        return Standing(records, None, bool(self.storage.retry_requests))
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         held: dict[tuple[str, str], str] = {}
@@ -180,13 +196,33 @@ class MemoryTarget:
         return held
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
-        return [record for record in self._parked_in_order() if record.mapping == mapping and record.hold in holds]
+        return [
+            msgspec.structs.replace(record, asked=(mapping, record.hold) in self.storage.retry_requests)
+            for record in self._parked_in_order()
+            if record.mapping == mapping and record.hold in holds
+        ]
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
-        return sorted(self.storage.retry_requests & set(self.parked(partitions)))
+        there = {
+            (each.mapping, each.hold)
+            for each in self._parked_in_order()
+            if TopicPartition(each.record.topic, each.record.partition) in partitions
+        }
+        return sorted(self.storage.retry_requests & there)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        found: dict[TopicPartition, dict[int, str]] = {}
+        for owner, partition, offset in self.storage.park_requests:
+            if owner == self.owner and partition in partitions:
+                found.setdefault(partition, {})[offset] = "asked for"
+        return found
 
     def purge(self, keep_s: float) -> int:
         """Lives shorter than anything is kept."""
+        return 0
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        """The same."""
         return 0
 
     def fault(self, step: str) -> None:
@@ -230,7 +266,7 @@ class MemoryTransaction:
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         for index, write in sorted(enumerate(writes), key=lambda pair: pair[1].row.op is not RowOp.DELETE):
             decision = self._write_one(table, stored, write, index)
-            if decision.outcome is not Outcome.APPLIED:
+            if decision.outcome is not Outcome.APPLIED or decision.conflict is not None:
                 decisions[index] = decision
         return decisions
 
@@ -238,6 +274,9 @@ class MemoryTransaction:
         row, newest = write.row, _newest(stored, write.row.key)
         if row.position < newest:
             return Decision(Outcome.SKIPPED, "stale")
+        ignored = row.op is RowOp.DELETE and table.on_delete is DeletePolicy.IGNORE
+        if table.rules is not None and not ignored:
+            return write_ruled(self.target, table, stored, write, index)
         if write.base < newest:
             return Decision(Outcome.PARKED, MIXED_REASON)
         if row.op is RowOp.DELETE:
@@ -261,8 +300,7 @@ class MemoryTransaction:
             raise PoisonRow("the table refuses the row", reason="refused", index=index)
         if row.moved_from is not None:
             stored.moved.pop((row.moved_from, row.key, row.position.place), None)
-        stored.rows[row.key] = StoredRow(values, row.position)
-        stored.tombstones.pop(row.key, None)
+        stored.put(row.key, values, row.position)
         return Decision(Outcome.APPLIED)
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
@@ -290,6 +328,8 @@ class MemoryTransaction:
 
     def park(self, records: Sequence[Parked]) -> None:
         owner, by = self.target.owner, self.storage.parked_by
+        for topic, partition, offset in {record.place for record in records if record.reason == ON_REQUEST}:
+            self.storage.park_requests.discard((owner, TopicPartition(topic, partition), offset))
         known = {
             (parked.mapping, parked.record.where) for id_, parked in self.storage.parked.items() if by[id_] == owner
         }
@@ -311,6 +351,10 @@ class MemoryTransaction:
     def count(self, tallies: Sequence[Tally]) -> None:
         for tally in tallies:
             self.storage.tallies[tally.mapping, tally.partition, tally.outcome, tally.reason] += tally.number
+
+    def note(self, conflicts: Conflicts) -> None:
+        self.storage.conflict_counts.update(conflicts.counts)
+        self.storage.conflicts += conflicts.kept
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         self.storage.repeated[found.mapping, found.position] = found

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cdc.decisions import Counted, KeptConflict
 from cdc.model import Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
 
@@ -66,6 +67,55 @@ class ParkedEntry(msgspec.Struct, frozen=True):
     error: str
     parked_at: datetime
     retry_requested: bool
+
+    @property
+    def where(self) -> str:
+        return f"{self.partition.topic}:{self.partition.partition}:{self.offset}"
+
+
+class ConflictEntry(msgspec.Struct, frozen=True):
+    """A conflict that was kept, with the values it was between: not for every screen."""
+
+    id: int
+    at: datetime
+    kept: KeptConflict
+
+
+class StoredPosition(msgspec.Struct, frozen=True):
+    """What a target's guard knows of one key. `columns`: the key's. `position`: the row's, None for one that somebody
+    else made; `buried`: of the newest delete; `floor`: of the newest truncate of the table."""
+
+    columns: tuple[str, ...]
+    there: bool = False
+    position: Position | None = None
+    buried: Position | None = None
+    floor: Position | None = None
+
+
+class ConflictCount(msgspec.Struct, frozen=True):
+    counted: Counted
+    number: int
+
+
+class ConflictFilter(msgspec.Struct, frozen=True):
+    """Which conflicts are asked for; None: all. Counts know neither `hold` nor `id`, and `since` by the hour only."""
+
+    mappings: tuple[str, ...] | None = None
+    type: str | None = None
+    since: datetime | None = None
+    hold: str | None = None
+    id: int | None = None
+    limit: int = 100
+
+
+class ParkRequest(msgspec.Struct, frozen=True):
+    """A record that somebody asked to set aside when it comes: who, and why."""
+
+    partition: TopicPartition
+    offset: int
+    who: str
+    reason: str
+    requested_at: datetime
 
     @property
     def where(self) -> str:
@@ -124,6 +174,19 @@ class Operator(Protocol):
     def contributions(self, mapping: str, key: str) -> bytes:
         """What the sources said about one row, by the text of its key; b'' where nothing is kept."""
 
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        """What the guard knows of a row of a table; `key`: its values as a person writes them. Nothing but `columns`
+        for as many values as the key has not. None: there is no such table, or this target cannot be asked so."""
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        """Those that were kept, the newest first."""
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        """How many there were, also of those that were not kept."""
+
+    def park_requests(self) -> list[ParkRequest]:
+        """Records that somebody asked to set aside and that have not come yet, by place."""
+
     # -- moving; each needs the state tables to be there
 
     def rewind(self, choose: Choose) -> None:
@@ -135,8 +198,19 @@ class Operator(Protocol):
     def discard(self, ids: Sequence[int]) -> list[ParkedEntry]:
         """Remove parked records and count them as skipped ('discarded') instead; returns those that were there.
 
-        The fences of their partitions rise; what waited behind them is asked to be retried.
+        The fences of their partitions rise; what waited behind them is asked to be retried, but for what was set aside
+        on purpose.
         """
+
+    def request_park(self, partition: TopicPartition, offset: int, who: str, reason: str) -> int | None:
+        """Ask for a record to be set aside when it comes; asked again, the newer words count. The partition's fence
+        rises, so that a worker that has read the record already reads it again.
+
+        None: done. Else the partition's watermark: the record has been applied, and nothing was changed.
+        """
+
+    def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
+        """Take a request back; the fence rises. False: there is none (any more)."""
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """Remember an epoch; a number that is there already keeps its identity."""

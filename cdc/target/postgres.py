@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import (
     Decision,
@@ -29,6 +30,7 @@ from cdc.model import (
     Value,
     Write,
 )
+from cdc.target import postgres_conflicts
 from cdc.target.base import (
     Advance,
     Capabilities,
@@ -37,6 +39,7 @@ from cdc.target.base import (
     Parked,
     Related,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Watermark,
@@ -52,9 +55,11 @@ from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
+from cdc.target.postgres_ruled_round import RuledRound
+from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import Composer
-from cdc.target.postgres_tables import exists, is_empty, prepare_table
+from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 
 _NO_RECORD = RawRecord("", 0, 0, None, None)
 
@@ -96,6 +101,7 @@ class PostgresTarget:
         creates_tables=True,
         upsert="COPY into a temporary table, then INSERT … ON CONFLICT … WHERE",
         limits=("NUL in texts", "what a narrower column would round or cut"),
+        rules=True,
         contributions=True,
     )
 
@@ -150,23 +156,32 @@ class PostgresTarget:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            composer = Composer(table, table_id, stage, found.domains)
+            composer, ruled = Composer(table, table_id, stage, found.domains), None
             statements = composer.all()
+            if table.rules is not None:
+                check_ordered(table, found)
+                unique = unique_indexes(self.connection, table)
+                ruled = compose_ruled(table, table_id, stage, found.domains, unique)
             # Here and not at the first write: a transaction that rolls back would take them along.
-            self.connection.execute(statements.create_stage)
+            self.connection.execute(statements.create_stage if ruled is None else ruled.create_stage)
             if table.partials:
                 self.connection.execute(statements.create_moves)
             links = find_links(self.connection, table, found, composer)
             loading = not links.checked_later and is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled)
 
     def related(self, table: TargetTable) -> Related:
         return self.prepared(table).links.related
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
         prepared = self._tables.get(table)  # None until the writer met the table: nobody knows its types yet
-        return None if prepared is None else self._encoder.encode(prepared.columns, prepared.key_indexes, writes)
+        if prepared is None:
+            return None
+        rules = table.rules
+        if rules is not None and prepared.loading and writes.upserts == len(writes) and all(writes.created()):
+            rules = None  # as lines of the table itself
+        return self._encoder.encode(prepared.columns, prepared.key_indexes, writes, rules)
 
     def forget(self) -> None:
         """Staging tables have their columns' types from the target as it was: a column made wider since would go on
@@ -266,9 +281,9 @@ class PostgresTarget:
                 ),
             )
 
-    def parked_records(self) -> int:
+    def standing(self) -> Standing:
         with translated():
-            return self.parked_store.number()
+            return self.parked_store.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         with translated():
@@ -282,9 +297,17 @@ class PostgresTarget:
         with translated():
             return self.parked_store.retries(partitions)
 
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        with translated():
+            return self.parked_store.requests(partitions)
+
     def purge(self, keep_s: float) -> int:
         with translated():
             return purge(self.connection, self.owner, [prepared.id for prepared in self._tables.values()], keep_s)
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        with translated():
+            return postgres_conflicts.purge(self.connection, self.owner, keep_s)
 
     def ledger(self) -> PostgresLedger:
         """For a target without transactions whose state is kept here; on the open connection."""
@@ -322,7 +345,8 @@ class PostgresTransaction:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            return Round(self.connection, prepared, writes, self._deferring).run()
+            kind = Round if prepared.ruled is None else RuledRound
+            return kind(self.connection, prepared, writes, self._deferring).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         prepared = self.target.prepared(table)
@@ -400,6 +424,10 @@ class PostgresTransaction:
                     [tally.number for tally in tallies],
                 ),
             )
+
+    def note(self, conflicts: Conflicts) -> None:
+        with translated():
+            postgres_conflicts.note(self.connection, self.target.owner, conflicts)
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         owner = self.target.owner

@@ -11,9 +11,24 @@ from psycopg.types.json import Jsonb
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
-from cdc.target.base import Epoch, Owner, Tally, WorkerReport
-from cdc.target.operator import DISCARDED, Choose, Move, OpenSnapshot, ParkedEntry, PartitionState, WorkerState
+from cdc.target import postgres_conflicts
+from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
+from cdc.target.operator import (
+    DISCARDED,
+    Choose,
+    ConflictCount,
+    ConflictEntry,
+    ConflictFilter,
+    Move,
+    OpenSnapshot,
+    ParkedEntry,
+    ParkRequest,
+    PartitionState,
+    StoredPosition,
+    WorkerState,
+)
 from cdc.target.postgres_errors import translated
+from cdc.target.postgres_look import look
 from cdc.target.postgres_parked import read_headers
 from cdc.target.postgres_state import migrate
 
@@ -91,6 +106,18 @@ class PostgresOperator:
         rows = self._rows(f"{query} AND mapping = %s AND key = %s", (*self._owner, mapping, key))
         return bytes(rows[0][0]) if rows else b""
 
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        with translated():
+            return look(self.connection, namespace, name, key)
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        with translated():
+            return postgres_conflicts.entries(self.connection, self.owner, wanted)
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        with translated():
+            return postgres_conflicts.counts(self.connection, self.owner, wanted)
+
     def parked(self) -> list[ParkedEntry]:
         query = f"SELECT {_ENTRY} FROM cdc.parked WHERE {_MINE} ORDER BY id"
         return [_entry(row) for row in self._rows(query, self._owner)]
@@ -105,6 +132,16 @@ class PostgresOperator:
             return None
         topic, partition, offset, key, value, headers, timestamp_ms = rows[0]
         return RawRecord(topic, partition, offset, key, value, read_headers(headers), timestamp_ms)
+
+    def park_requests(self) -> list[ParkRequest]:
+        if self._version < 5:
+            return []
+        rows = self._rows(
+            f"SELECT topic, partition, record_offset, who, reason, requested_at FROM cdc.park_request WHERE {_MINE}"
+            " ORDER BY 1, 2, 3",
+            self._owner,
+        )
+        return [ParkRequest(TopicPartition(topic, partition), *rest) for topic, partition, *rest in rows]
 
     # -- moving
 
@@ -155,8 +192,14 @@ class PostgresOperator:
             self._recount(gone)
             self.connection.execute(
                 f"UPDATE cdc.parked SET retry_requested_at = now() WHERE {_MINE}"
+                " AND hold <> '' AND reason <> ALL(%s)"
                 " AND (mapping, hold) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
-                (*self._owner, [entry.mapping for entry in gone], [entry.hold for entry in gone]),
+                (
+                    *self._owner,
+                    list(ON_PURPOSE),
+                    [entry.mapping for entry in gone],
+                    [entry.hold for entry in gone],
+                ),
             )
             # A worker keeps the held keys in memory and counts on the records it read: it must read them again.
             self.connection.execute(
@@ -190,6 +233,43 @@ class PostgresOperator:
                 [number for *_, number in changes],
             ),
         )
+
+    def request_park(self, partition: TopicPartition, offset: int, who: str, reason: str) -> int | None:
+        """The request, then the watermark: the order in which a worker that sets the record aside locks them."""
+        self._complete()
+        passed: int | None = None
+        with translated(), self.connection.transaction():
+            self.connection.execute(
+                "INSERT INTO cdc.park_request (pipeline, target, topic, partition, record_offset, who, reason)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+                " ON CONFLICT (pipeline, target, topic, partition, record_offset)"
+                " DO UPDATE SET who = excluded.who, reason = excluded.reason",
+                (*self._owner, *partition, offset, who, reason),
+            )
+            row = self._refence(partition)
+            if row is not None and row[0] is not None and row[0] > offset:
+                passed = row[0]
+                raise psycopg.Rollback
+        return passed
+
+    def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
+        self._complete()
+        with translated(), self.connection.transaction():
+            gone = self.connection.execute(
+                f"DELETE FROM cdc.park_request WHERE {_MINE} AND topic = %s AND partition = %s AND record_offset = %s",
+                (*self._owner, *partition, offset),
+            )
+            if gone.rowcount:
+                self._refence(partition)
+        return gone.rowcount > 0
+
+    def _refence(self, partition: TopicPartition) -> tuple[Any, ...] | None:
+        """Make the partition's owner read everything again; its watermark, None when nobody ever took it."""
+        return self.connection.execute(
+            f"UPDATE cdc.watermark SET fence = fence + 1 WHERE {_MINE} AND topic = %s AND partition = %s"
+            " RETURNING next",
+            (*self._owner, *partition),
+        ).fetchone()
 
     def begin_epoch(self, epoch: Epoch) -> None:
         self._complete()

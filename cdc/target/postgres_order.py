@@ -5,10 +5,10 @@ violation, and from then on before the upserts of the next rounds: 5,000 rows, o
 without it and 54 with it (2 shared cores). Foreign keys that may be checked at the commit are looked at in every round.
 Deletes of rows that others refer to are found by one join before the delete.
 
-Unique values are looked at when an upsert met a violation, which costs that upsert: then a few statements tell who wants
-what from whom, rows that cannot have it are taken out, and rows that give up a value which another one of the round
-takes give it up first: it becomes NULL, or, where it may not, the row is taken out and put back with its new values in
-one statement. PostgreSQL checks unique keys row by row, so that no UPDATE could swap two.
+Unique values are looked at when an upsert met a violation, which costs that upsert: then a few statements tell who
+wants what from whom, rows that cannot have it are taken out, and rows that give up a value which another one of the
+round takes give it up first: it becomes NULL, or, where it may not, the row is taken out and put back with its new
+values in one statement. PostgreSQL checks unique keys row by row, so that no UPDATE could swap two.
 
 Left to the engine, which then isolates rows one by one: unique indexes with a condition or over expressions, exclusion
 constraints, foreign keys to tables that this role may not read, and unique values that may not be NULL in a table with

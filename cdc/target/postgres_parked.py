@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import WAITING, Owner, Parked
+from cdc.target.base import ON_REQUEST, WAITING, Owner, Parked, Standing
 
 _COLUMNS = (
     "id, mapping, hold, topic, partition, record_offset, record_key, record_value, headers, timestamp_ms, position,"
-    " reason, error"
+    " reason, error, retry_requested_at IS NOT NULL"
 )
 _MINE = "pipeline = %s AND target = %s"
 _OF_PARTITIONS = "(topic, partition) IN (SELECT * FROM unnest(%s::text[], %s::integer[]))"
@@ -35,10 +35,14 @@ class ParkedStore:
         )
         return {(mapping, hold): reason for mapping, hold, reason in rows}
 
-    def number(self) -> int:
-        query = f"SELECT count(*) FROM cdc.parked WHERE {_MINE} AND reason <> ALL(%s)"
-        row = self.connection.execute(query, (*self.owner, sorted(WAITING))).fetchone()
-        return int(row[0]) if row else 0
+    def standing(self) -> Standing:
+        ((records, oldest_s, asked),) = self.connection.execute(
+            "SELECT count(*) FILTER (WHERE reason <> ALL(%s)),"
+            " extract(epoch FROM now() - min(parked_at) FILTER (WHERE reason <> ALL(%s)))::float8,"
+            f" coalesce(bool_or(retry_requested_at IS NOT NULL), false) FROM cdc.parked WHERE {_MINE}",
+            (sorted(WAITING), sorted(WAITING | {"held"}), *self.owner),
+        ).fetchall()
+        return Standing(records, oldest_s, asked)
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
         rows = self.connection.execute(
@@ -62,8 +66,25 @@ class ParkedStore:
             (list(ids),),
         )
 
+    def requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        found: dict[TopicPartition, dict[int, str]] = {}
+        for topic, partition, offset, who, reason in self.connection.execute(
+            f"SELECT topic, partition, record_offset, who, reason FROM cdc.park_request WHERE {_MINE}"
+            f" AND {_OF_PARTITIONS}",
+            (*self.owner, *_lists(partitions)),
+        ):
+            found.setdefault(TopicPartition(topic, partition), {})[offset] = f"{who}: {reason}"
+        return found
+
     def add(self, records: Sequence[Parked]) -> None:
+        on_request = sorted({each.place for each in records if each.reason == ON_REQUEST})
         with self.connection.cursor() as cursor:
+            if on_request:
+                cursor.executemany(
+                    f"DELETE FROM cdc.park_request WHERE {_MINE} AND topic = %s AND partition = %s"
+                    " AND record_offset = %s",
+                    [(*self.owner, *place) for place in on_request],
+                )
             cursor.executemany(
                 "INSERT INTO cdc.parked (pipeline, target, mapping, hold, topic, partition, record_offset, record_key,"
                 " record_value, headers, timestamp_ms, position, reason, error)"
@@ -112,7 +133,7 @@ def _fields(parked: Parked) -> tuple[Any, ...]:
 
 
 def _parked(row: tuple[Any, ...]) -> Parked:
-    (parked_id, mapping, hold, topic, partition, offset, key, value, headers, timestamp, position, reason, error) = row
+    parked_id, mapping, hold, topic, partition, offset, key, value, headers, timestamp, position, *words = row
     record = RawRecord(
         topic,
         partition,
@@ -122,7 +143,8 @@ def _parked(row: tuple[Any, ...]) -> Parked:
         read_headers(headers),
         timestamp,
     )
-    return Parked(mapping, hold, record, Position.unpack(position), reason, error, parked_id)
+    reason, error, asked = words
+    return Parked(mapping, hold, record, Position.unpack(position), reason, error, parked_id, asked)
 
 
 def read_headers(stored: list[list[str]]) -> tuple[tuple[str, bytes], ...]:

@@ -34,6 +34,7 @@ from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
 from cdc.target.postgres_encode import Encoded
 from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_order import Dependants, Links
+from cdc.target.postgres_ruled_statements import RuledStatements
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements
 
 TRUNCATE_LOCK = 0x0CDC
@@ -45,15 +46,20 @@ _DEPENDS = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
 EARLY = 20
 """Rounds in which children may be expected before their parents, after one in which some were."""
 _ALIVE = "\tf"  # not soft-deleted
-_MIXED = Decision(Outcome.PARKED, MIXED_REASON)
+MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
-_NOT_KEPT = Decision(Outcome.PARKED, "not_kept")
+NOT_KEPT = Decision(Outcome.PARKED, "not_kept")
 _MISSING = {
-    FULL: _NOT_KEPT,
-    DELETE: _NOT_KEPT,
+    FULL: NOT_KEPT,
+    DELETE: NOT_KEPT,
     PARTIAL: Decision(Outcome.PARKED, "update_missing"),
     BORROWING: Decision(Outcome.PARKED, "moved_values_missing"),
 }
+
+
+def missing(op: int) -> Decision:
+    """What becomes of a staged change that waits for what is not there."""
+    return _MISSING[op]
 
 
 class _DroppedError(Exception):
@@ -72,6 +78,7 @@ class PreparedTable:
         statements: Statements,
         links: Links,
         loading: bool,
+        ruled: RuledStatements | None = None,
     ) -> None:
         self.table = table
         self.columns = columns
@@ -80,6 +87,7 @@ class PreparedTable:
         self.statements = statements
         self.links = links
         self.early = 0  # rounds to come that look for parents before they write
+        self.ruled = ruled  # of a table with conflict rules
         self.loading = loading  # it was empty, and no row has met another of its key since
         self.line = copy_line_builder(columns)
         self.width = len(table.columns)
@@ -127,7 +135,7 @@ class Round:
         mixed = 0
         if self.merged:
             for (number,) in execute(self.statements.mixed).fetchall():
-                self.decisions[number] = _MIXED
+                self.decisions[number] = MIXED
                 mixed += 1
         applied = self._deletes() + self._upserts()
         if applied < len(self.writes) - mixed - self.dependants.taken_out:
@@ -333,6 +341,6 @@ class Round:
     def _explain(self) -> None:
         for number, op, stale in self.connection.execute(self.statements.unapplied).fetchall():
             decision = STALE if stale else _MISSING[op]
-            if decision is _NOT_KEPT and isinstance(self.writes, Writes):  # rows in a block are not parked one by one
+            if decision is NOT_KEPT and isinstance(self.writes, Writes):  # rows in a block are not parked one by one
                 raise PoisonRow("the target did not keep a row", reason=decision.reason)
             self.decisions[number] = decision

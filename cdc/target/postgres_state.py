@@ -159,6 +159,37 @@ _VERSIONS: tuple[str, ...] = (
     COMMENT ON COLUMN cdc.contribution.memory_s IS 'Since when it holds words that were withdrawn, seconds since 1970';
     COMMENT ON TABLE cdc.contribution IS 'What each source last said about a target row (see cdc explain)';
     """,
+    """
+    CREATE TABLE cdc.park_request (
+        pipeline text NOT NULL, target text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+        record_offset bigint NOT NULL,
+        who text NOT NULL, reason text NOT NULL,
+        requested_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, topic, partition, record_offset)
+    );
+    COMMENT ON TABLE cdc.park_request IS 'Records to set aside on purpose when they come';
+    """,
+    """
+    CREATE TABLE cdc.conflict (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        at timestamptz NOT NULL DEFAULT now(),
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL, hold text NOT NULL,
+        type text NOT NULL, action text NOT NULL, columns text[] NOT NULL,
+        before jsonb, incoming jsonb, resulting jsonb,
+        position bytea NOT NULL,
+        topic text NOT NULL, partition integer NOT NULL, record_offset bigint NOT NULL
+    );
+    CREATE INDEX conflict_by_key ON cdc.conflict (md5(hold));
+    COMMENT ON TABLE cdc.conflict IS 'Conflicts that were decided, the first of each batch, with values that differed';
+    CREATE TABLE cdc.conflict_count (
+        pipeline text NOT NULL, target text NOT NULL, mapping text NOT NULL,
+        topic text NOT NULL, partition integer NOT NULL, type text NOT NULL, action text NOT NULL,
+        hour timestamptz NOT NULL,
+        number bigint NOT NULL,
+        PRIMARY KEY (pipeline, target, mapping, topic, partition, type, action, hour)
+    );
+    COMMENT ON TABLE cdc.conflict_count IS 'How many conflicts were decided, and how, by the hour';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

@@ -174,19 +174,28 @@ class Composer:
 
     def create_stage(self) -> _Piece:
         """Columns have the target's types, but a domain's own type: a delete has NULL where the domain allows none."""
-        columns = [
-            sql.SQL("{c}::").format(c=identifier(name)) + sql.SQL(f"{self.domains[name]} AS ") + identifier(name)
-            if name in self.domains
-            else identifier(name)
-            for name in self.names
-        ]
+        columns = [self.typed(name) + sql.SQL(" AS ") + identifier(name) for name in self.names]
         return self.text(
             "CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS SELECT 0::integer AS _n, 0::smallint AS _op,"
-            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns} FROM {target} WITH NO DATA;"
-            f" ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}",
+            " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns}{extras} FROM {target}"
+            f" WITH NO DATA; ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}{{defaults}}",
             name=self.stage_name,
             columns=sql.SQL(", ").join(columns),
+            extras=self.stage_extras(),
+            defaults=self.stage_defaults(),
         )
+
+    def typed(self, name: str) -> _Piece:
+        """A column of the target, as its type is written there or, of a domain, as the type that it is made of."""
+        domain = self.domains.get(name)
+        return self.column(name) + sql.SQL("" if domain is None else f"::{domain}")
+
+    def stage_extras(self) -> _Piece:
+        """More columns of the staging table, and what the next says of their defaults; for tables with rules."""
+        return sql.SQL("")
+
+    def stage_defaults(self) -> _Piece:
+        return sql.SQL("")
 
     def load(self) -> _Piece:
         """Rows straight into the target: lines as for `copy_stage`, without what stands in front of the columns."""
@@ -256,7 +265,7 @@ class Composer:
             if name not in self.table.key
         ]
         return self.text(
-            f"UPDATE {{stage}} s SET _op = {FULL}{{comma}}{{lent}} FROM {{moves}} m, cdc.moved v,"
+            f"UPDATE {{stage}} s SET _op = {FULL}, _mask = NULL{{comma}}{{lent}} FROM {{moves}} m, cdc.moved v,"
             " LATERAL jsonb_populate_record(NULL::{target}, v.row_values) r"
             f" WHERE s._op = {BORROWING} AND m._n = s._n AND v.mapping = {{mapping}} AND v.old_key = m.old_key"
             " AND v.new_key = m.new_key AND v.place = m.place",

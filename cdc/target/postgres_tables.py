@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -9,8 +10,10 @@ import structlog
 from psycopg import sql
 
 from cdc.errors import Terminal
-from cdc.model import DeletePolicy, TargetColumn, TargetTable
+from cdc.model import Action, ConflictType, DeletePolicy, Detect, TargetColumn, TargetTable
+from cdc.rules import action_of
 from cdc.target.postgres_found import FoundTable, check, find
+from cdc.target.postgres_ruled_statements import TIME
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.postgres_types import sql_type
 
@@ -53,7 +56,24 @@ def type_of(column: TargetColumn) -> sql.SQL:
     return sql.SQL(column.sql_type or sql_type(column.type))
 
 
+def _own_columns(table: TargetTable) -> Iterator[tuple[str, str]]:
+    """What the engine itself keeps with each row, and its type."""
+    yield POSITION, "bytea"
+    if table.rules is not None and table.rules.detect is Detect.COMMIT_TIME:
+        yield TIME, "bigint"
+
+
+def _by_rule(
+    connection: psycopg.Connection[Any], table: TargetTable, what: str, statement: sql.Composed | None = None
+) -> Terminal:
+    """The error of rules that leave making tables and columns to somebody else."""
+    hint = "create it" if statement is None else f"run: {statement.as_string(connection)};"
+    return Terminal(f"{what}, where the rule is to stop", where=f"{table.namespace}.{table.name}", hint=hint)
+
+
 def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    if action_of(table.rules, ConflictType.TARGET_TABLE_MISSING) is Action.ERROR:
+        raise _by_rule(connection, table, "the table is missing")
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(identifier(table.namespace)))
     parts = [
         identifier(column.name) + sql.SQL(" ") + type_of(column) + sql.SQL(" NOT NULL" if not column.nullable else "")
@@ -61,7 +81,7 @@ def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(identifier(table.soft_delete) + sql.SQL(" boolean NOT NULL DEFAULT false"))
-    parts.append(identifier(POSITION) + sql.SQL(" bytea"))
+    parts += [identifier(name) + sql.SQL(" " + type_) for name, type_ in _own_columns(table)]
     parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(identifier, table.key))))
     connection.execute(
         sql.SQL("CREATE TABLE {} ({})").format(identifier(table.namespace, table.name), sql.SQL(", ").join(parts))
@@ -74,10 +94,13 @@ def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: Fo
     wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
-    wanted.append((POSITION, sql.SQL("bytea")))
-    for column, definition in wanted:
+    own = [(name, sql.SQL(type_)) for name, type_ in _own_columns(table)]
+    strict = action_of(table.rules, ConflictType.TARGET_COLUMN_MISSING) is Action.ERROR
+    for column, definition in (*wanted, *own):
         if column not in found.columns:
             statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(name, identifier(column), definition)
+            if strict and (column, definition) not in own:
+                raise _by_rule(connection, table, f"column {column} is missing", statement)
             try:
                 connection.execute(statement)
                 _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
@@ -90,8 +113,8 @@ def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: Fo
     _check_key(connection, table)
 
 
-def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
-    """ON CONFLICT needs a unique index over exactly the key's columns."""
+def unique_indexes(connection: psycopg.Connection[Any], table: TargetTable) -> list[list[str]]:
+    """The columns, by name, of each unique index that holds for every row, and at once."""
     rows = connection.execute(
         "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_index i"
         " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -100,7 +123,12 @@ def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
         " AND i.indexprs IS NULL GROUP BY i.indexrelid",
         (table.namespace, table.name),
     ).fetchall()
-    if [sorted(table.key)] not in [list(row) for row in rows]:
+    return [columns for (columns,) in rows]
+
+
+def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    """ON CONFLICT needs a unique index over exactly the key's columns."""
+    if sorted(table.key) not in [sorted(columns) for columns in unique_indexes(connection, table)]:
         name = identifier(table.namespace, table.name)
         statement = sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(
             name, sql.SQL(", ").join(map(identifier, table.key))

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from cdc.blocks import Writes
 from cdc.model import TargetTable, TopicPartition
 from cdc.settings import RestSettings
-from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Related, Watermark, WorkerReport
+from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Related, Standing, Watermark, WorkerReport
 from cdc.target.rest_delivery import Deliverer, StateStore, most_rows
 from cdc.target.rest_requests import Requests
 from cdc.target.rest_tables import Tables
@@ -107,8 +107,8 @@ class RestTarget:
     def report(self, report: WorkerReport) -> None:
         self._deliverer.state.report(report)
 
-    def parked_records(self) -> int:
-        return self._deliverer.state.parked_records()
+    def standing(self) -> Standing:
+        return self._deliverer.state.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         return self._deliverer.state.parked(partitions)
@@ -118,6 +118,12 @@ class RestTarget:
 
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         return self._deliverer.state.retries(partitions)
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        return self._deliverer.state.purge_conflicts(keep_s)
+
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        return self._deliverer.state.park_requests(partitions)
 
     def purge(self, keep_s: float) -> int:
         ledger_s = self._settings.ledger_days * 86_400.0

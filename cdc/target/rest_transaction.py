@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from cdc.decisions import Conflicts
 from cdc.errors import CdcError, Poison
 from cdc.model import (
     Decision,
@@ -234,6 +235,9 @@ class RestTransaction:
 
     def count(self, tallies: Sequence[Tally]) -> None:
         self._store(lambda state: state.count(tallies))
+
+    def note(self, conflicts: Conflicts) -> None:
+        self._store(lambda state: state.note(conflicts))
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         self._store(lambda state: state.repeated_snapshot(found))

@@ -5,6 +5,7 @@
     sqlstate_target.py     what a `Target` keeps: watermarks, epochs, reports, counts; base of sqlite.py and mariadb.py
     sqlstate_operator.py   the operator's side of the same tables
     sqlstate_contributions.py   what several sources said about rows
+    sqlstate_conflicts.py  what was decided in conflicts
     sqlstate_audit.py      the audit trail
     sqlstate_ledger.py     the delivery ledger of targets without transactions
     sqlround.py            one round of writes over a target's own statements
@@ -222,6 +223,38 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
         ) {table_options}
         """,
         "CREATE INDEX IF NOT EXISTS cdc_contribution_by_memory ON cdc_contribution (table_id, memory_s)",
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_park_request (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
+            who LONGTEXT NOT NULL, reason LONGTEXT NOT NULL, requested_us BIGINT NOT NULL,
+            PRIMARY KEY (pipeline, target, topic, partition_number, record_offset)
+        ) {table_options}
+        """,
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_conflict (
+            id {id_type},
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,
+            hold LONGTEXT NOT NULL, hold_digest CHAR(64) NOT NULL,
+            conflict_type VARCHAR(40) NOT NULL, conflict LONGTEXT NOT NULL, position VARBINARY(22) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, record_offset BIGINT NOT NULL,
+            at_us BIGINT NOT NULL
+        ) {table_options}
+        """,
+        "CREATE INDEX IF NOT EXISTS cdc_conflict_by_key ON cdc_conflict (hold_digest)",
+        """
+        CREATE TABLE IF NOT EXISTS cdc_conflict_count (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, mapping VARCHAR(200) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL,
+            conflict_type VARCHAR(40) NOT NULL, action VARCHAR(40) NOT NULL, hour_us BIGINT NOT NULL,
+            number BIGINT NOT NULL,
+            PRIMARY KEY (pipeline, target, mapping, topic, partition_number, conflict_type, action, hour_us)
+        ) {table_options}
+        """,
     ),
 )
 

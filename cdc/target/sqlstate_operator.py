@@ -10,8 +10,22 @@ import msgspec
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
-from cdc.target.base import Epoch, Owner, Tally, WorkerReport
-from cdc.target.operator import DISCARDED, Choose, Move, OpenSnapshot, ParkedEntry, PartitionState, WorkerState
+from cdc.target import sqlstate_conflicts
+from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
+from cdc.target.operator import (
+    DISCARDED,
+    Choose,
+    ConflictCount,
+    ConflictEntry,
+    ConflictFilter,
+    Move,
+    OpenSnapshot,
+    ParkedEntry,
+    ParkRequest,
+    PartitionState,
+    StoredPosition,
+    WorkerState,
+)
 from cdc.target.sqlstate import Database, Row, digest, marks, migrate, stored_version
 from cdc.target.sqlstate_parked import MINE, ParkedStore, portions
 from cdc.target.sqlstate_target import Connect, add_epoch, add_tallies, stored_epochs
@@ -24,6 +38,15 @@ _PARTITIONS = (
     "SELECT topic, partition_number, topic_id, next_offset, fence, tracker, time_us FROM cdc_watermark"
     f" WHERE {MINE} ORDER BY topic, partition_number"
 )
+_OF_PLACE = f"FROM cdc_watermark WHERE {MINE} AND topic = ? AND partition_number = ?"
+
+
+class _PassedError(Exception):
+    """The record has been applied: what was begun is rolled back."""
+
+    def __init__(self, watermark: int) -> None:
+        super().__init__(watermark)
+        self.watermark = watermark
 
 
 class SqlOperator:
@@ -83,11 +106,33 @@ class SqlOperator:
         rows = self._rows(f"{query} {MINE} AND mapping = ? AND key_digest = ?", mapping, digest(key))
         return bytes(rows[0][0]) if rows else b""
 
+    def stored(self, namespace: str, name: str, key: Sequence[str]) -> StoredPosition | None:
+        """It cannot be asked so."""
+        return None
+
+    def conflicts(self, wanted: ConflictFilter) -> list[ConflictEntry]:
+        return sqlstate_conflicts.entries(self._database, self._mine, wanted) if self._has_state() else []
+
+    def conflict_counts(self, wanted: ConflictFilter) -> list[ConflictCount]:
+        return sqlstate_conflicts.counts(self._database, self._mine, wanted) if self._has_state() else []
+
     def parked(self) -> list[ParkedEntry]:
         return [_entry(row) for row in self._rows(f"SELECT {_ENTRY} FROM cdc_parked WHERE {MINE} ORDER BY id")]
 
     def record(self, parked_id: int) -> RawRecord | None:
         return ParkedStore(self._database, self._owner).record(parked_id) if self._has_state() else None
+
+    def park_requests(self) -> list[ParkRequest]:
+        if not self._has_state() or self._version < 4:
+            return []
+        rows = self._rows(
+            "SELECT topic, partition_number, record_offset, who, reason, requested_us FROM cdc_park_request"
+            f" WHERE {MINE} ORDER BY 1, 2, 3"
+        )
+        return [
+            ParkRequest(TopicPartition(topic, partition), offset, who, reason, moment(us))
+            for topic, partition, offset, who, reason, us in rows
+        ]
 
     # -- moving
 
@@ -132,8 +177,9 @@ class SqlOperator:
                 database.run(f"DELETE FROM cdc_parked WHERE {named}", parameters)
             self._recount(database, gone)
             database.run_many(
-                f"UPDATE cdc_parked SET retry_requested_us = {database.now} WHERE {MINE} AND mapping = ? AND hold = ?",
-                [(*self._mine, *key) for key in sorted({(entry.mapping, entry.hold) for entry in gone})],
+                f"UPDATE cdc_parked SET retry_requested_us = {database.now} WHERE {MINE} AND mapping = ? AND hold = ?"
+                f" AND reason NOT IN ({marks(len(ON_PURPOSE))})",
+                [(*self._mine, *key, *ON_PURPOSE) for key in sorted({(e.mapping, e.hold) for e in gone if e.hold})],
             )
             # A worker keeps the held keys in memory and counts on the records it read: it must read them again.
             database.run_many(
@@ -146,6 +192,46 @@ class SqlOperator:
         changes = [Tally(each.mapping, each.partition, Outcome.PARKED, each.reason, -1) for each in gone]
         changes += [Tally(each.mapping, each.partition, Outcome.SKIPPED, DISCARDED, 1) for each in gone]
         add_tallies(database, self._mine, changes)
+
+    def request_park(self, partition: TopicPartition, offset: int, who: str, reason: str) -> int | None:
+        """The request, then the watermark: the order in which a worker that sets the record aside locks them."""
+        database = self._complete()
+        place = (*self._mine, *partition)
+        key = ("pipeline", "target", "topic", "partition_number", "record_offset")
+        try:
+            with database.transaction():
+                database.run(
+                    f"INSERT INTO cdc_park_request ({', '.join(key)}, who, reason, requested_us)"
+                    f" VALUES ({marks(7)}, {database.now})"
+                    + database.on_conflict(key, {"who": "{new}", "reason": "{new}"}),
+                    (*place, offset, who, reason),
+                )
+                for (next_offset,) in database.rows(f"SELECT next_offset {_OF_PLACE}{database.for_update}", place):
+                    if next_offset is not None and next_offset > offset:
+                        raise _PassedError(next_offset)
+                self._refence(database, partition)
+        except _PassedError as passed:
+            return passed.watermark
+        return None
+
+    def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
+        database = self._complete()
+        with database.transaction():
+            gone = database.run(
+                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ?"
+                " AND record_offset = ?",
+                (*self._mine, *partition, offset),
+            )
+            if gone:
+                self._refence(database, partition)
+        return gone > 0
+
+    def _refence(self, database: Database, partition: TopicPartition) -> None:
+        """Make the partition's owner read everything again."""
+        database.run(
+            f"UPDATE cdc_watermark SET fence = fence + 1 WHERE {MINE} AND topic = ? AND partition_number = ?",
+            (*self._mine, *partition),
+        )
 
     def begin_epoch(self, epoch: Epoch) -> None:
         add_epoch(self._complete(), self._mine, epoch)

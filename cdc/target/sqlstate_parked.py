@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from cdc.model import Position, RawRecord, TopicPartition
-from cdc.target.base import WAITING, Owner, Parked
+from cdc.target.base import ON_REQUEST, WAITING, Owner, Parked, Standing
 from cdc.target.sqlstate import Database, Row, digest, marks
 
 _T = TypeVar("_T")
@@ -19,7 +19,7 @@ PORTION = 500
 """Most keys or ids that one statement names."""
 
 _RECORD = "topic, partition_number, record_offset, record_key, record_value, headers, timestamp_ms"
-_COLUMNS = f"id, mapping, hold, {_RECORD}, position, reason, error"
+_COLUMNS = f"id, mapping, hold, {_RECORD}, position, reason, error, retry_requested_us IS NOT NULL"
 
 
 class ParkedStore:
@@ -41,9 +41,15 @@ class ParkedStore:
                 held.setdefault((mapping, hold), reason)
         return held
 
-    def number(self) -> int:
-        query = f"SELECT count(*) FROM cdc_parked WHERE {MINE} AND reason NOT IN ({marks(len(WAITING))})"
-        return int(self.database.rows(query, (*self.owner, *sorted(WAITING)))[0][0])
+    def standing(self) -> Standing:
+        waiting, aged = sorted(WAITING), sorted(WAITING | {"held"})
+        ((records, age_us, asked),) = self.database.rows(
+            f"SELECT sum(CASE WHEN reason NOT IN ({marks(len(waiting))}) THEN 1 ELSE 0 END), {self.database.now}"
+            f" - min(CASE WHEN reason NOT IN ({marks(len(aged))}) THEN parked_us END),"
+            f" count(retry_requested_us) FROM cdc_parked WHERE {MINE}",
+            (*waiting, *aged, *self.owner),
+        )
+        return Standing(int(records or 0), None if age_us is None else int(age_us) / 1e6, bool(asked))
 
     def queue(self, mapping: str, holds: Sequence[str]) -> list[Parked]:
         self._read_us = int(self.database.rows(f"SELECT {self.database.now}")[0][0])
@@ -75,9 +81,26 @@ class ParkedStore:
                 (self._read_us, *part),
             )
 
+    def requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        found: dict[TopicPartition, dict[int, str]] = {}
+        for topic, number, offset, who, reason in self.database.rows(
+            f"SELECT topic, partition_number, record_offset, who, reason FROM cdc_park_request WHERE {MINE}", self.owner
+        ):
+            place = TopicPartition(topic, number)
+            if place in partitions:
+                found.setdefault(place, {})[offset] = f"{who}: {reason}"
+        return found
+
     def add(self, records: Sequence[Parked]) -> None:
         if not records:
             return
+        on_request = sorted({each.place for each in records if each.reason == ON_REQUEST})
+        if on_request:
+            self.database.run_many(
+                f"DELETE FROM cdc_park_request WHERE {MINE} AND topic = ? AND partition_number = ?"
+                " AND record_offset = ?",
+                [(*self.owner, *place) for place in on_request],
+            )
         key = ("pipeline", "target", "mapping", "topic", "partition_number", "record_offset", "hold_digest")
         self.database.run_many(
             f"INSERT INTO cdc_parked (pipeline, target, mapping, hold, hold_digest, {_RECORD}, position, reason, error,"
@@ -127,8 +150,9 @@ def _fields(parked: Parked) -> Row:
 
 
 def _parked(row: Row) -> Parked:
-    parked_id, mapping, hold, *record, position, reason, error = row
-    return Parked(mapping, hold, _record(tuple(record)), Position.unpack(position), reason, error, parked_id)
+    parked_id, mapping, hold, *record, position, reason, error, asked = row
+    place = Position.unpack(position)
+    return Parked(mapping, hold, _record(tuple(record)), place, reason, error, parked_id, bool(asked))
 
 
 def _record(row: Row) -> RawRecord:

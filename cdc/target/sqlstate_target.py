@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 import msgspec
 
 from cdc.blocks import Writes
+from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import Decision, Position, TargetTable, TopicPartition, Value, Write
+from cdc.target import sqlstate_conflicts
 from cdc.target.base import (
     Advance,
     Capabilities,
@@ -17,6 +19,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     RepeatedSnapshot,
+    Standing,
     SweepReport,
     Tally,
     Transaction,
@@ -135,8 +138,8 @@ class SqlTarget:
             (*self.mine, report.worker, msgspec.json.encode(report).decode()),
         )
 
-    def parked_records(self) -> int:
-        return self.parked_store.number()
+    def standing(self) -> Standing:
+        return self.parked_store.standing()
 
     def parked(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, str], str]:
         return self.parked_store.held(partitions)
@@ -147,6 +150,9 @@ class SqlTarget:
     def retries(self, partitions: Sequence[TopicPartition]) -> list[tuple[str, str]]:
         return self.parked_store.retries(partitions)
 
+    def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
+        return self.parked_store.requests(partitions)
+
     def purge(self, keep_s: float) -> int:
         database = self.database
         before = int(database.rows(f"SELECT {database.now}")[0][0]) - int(keep_s * 1_000_000)
@@ -156,6 +162,9 @@ class SqlTarget:
         for statement in sorted({each for prepared in self.prepared_tables() for each in prepared.statements.purge}):
             gone += database.run(statement, (unneeded,))
         return gone
+
+    def purge_conflicts(self, keep_s: float) -> int:
+        return sqlstate_conflicts.purge(self.database, self.mine, keep_s)
 
     @property
     def mine(self) -> tuple[str, str]:
@@ -204,6 +213,9 @@ class SqlTransaction:
 
     def count(self, tallies: Sequence[Tally]) -> None:
         add_tallies(self.database, self.mine, tallies)
+
+    def note(self, conflicts: Conflicts) -> None:
+        sqlstate_conflicts.note(self.database, self.mine, conflicts)
 
     def repeated_snapshot(self, found: RepeatedSnapshot) -> None:
         self.database.run(

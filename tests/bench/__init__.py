@@ -11,7 +11,8 @@ rounds that take turns, a fresh target database a run.
     python -m tests.bench --workload NAME   only this one: snapshot, expressions, remote, mixed, wide, large, many;
                                             growth, startup, latency, backlog
     python -m tests.bench.postgres          a target's write path alone, fed with ready rows, beside its server's own
-    python -m tests.bench.mariadb           bulk statements (`make bench` begins with both); what they share: ready.py
+    python -m tests.bench.mariadb           bulk statements; what they share: ready.py
+    python -m tests.bench.sources           rows of three sources, beside one (`make bench` begins with all three)
 
 What the figures mean:
 

@@ -13,7 +13,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from cdc.blocks import RowBlock, Writes, folded
-from cdc.model import ColumnType, Kind, MappedRow, Position, RawRecord, RowOp, TargetColumn, TargetTable, Value
+from cdc.model import (
+    ColumnType,
+    Kind,
+    MappedRow,
+    Outcome,
+    Position,
+    RawRecord,
+    RowOp,
+    TargetColumn,
+    TargetTable,
+    Value,
+    Write,
+)
 from cdc.target.base import Owner, Target
 from tests.blocks import in_blocks
 
@@ -81,7 +93,8 @@ def rows_per_s(target: Target, table: TargetTable, rows: int, version: int, *, a
                 if after is not None and ahead:
                     coming = other.submit(target.encode, table, after)
                 with target.begin() as transaction:
-                    assert transaction.write(table, batch) == {}
+                    decisions = transaction.write(table, batch).values()
+                    assert all(decision.outcome is Outcome.APPLIED for decision in decisions)
                 if after is not None and not ahead:
                     coming = other.submit(target.encode, table, after)
             return rows / (time.monotonic() - began)
@@ -92,8 +105,30 @@ def rows_per_s(target: Target, table: TargetTable, rows: int, version: int, *, a
 
 def _mapped(table: TargetTable, keys: Sequence[int], version: int) -> Writes:
     rows = [
-        MappedRow(RowOp.UPSERT, (key,), values_of(key, version), Position(1, version, key), _RECORD) for key in keys
+        MappedRow(RowOp.UPSERT, (key,), values_of(key, version), Position(1, version, key), _RECORD, created=True)
+        for key in keys
     ]
     writes = folded(table, [block for block in in_blocks(rows) if isinstance(block, RowBlock)])
     assert writes is not None
     return writes
+
+
+def single_rows_per_s(target: Target, table: TargetTable, rows: int, version: int) -> float:
+    """The same for rows that are carried one by one, updates with before images of the version before."""
+    batches = [[*_updates(keys, version)] for keys in batches_of(rows)]
+    target.open(Owner("bench", "target"))
+    try:
+        target.prepare(table)
+        began = time.monotonic()
+        for batch in batches:
+            with target.begin() as transaction:
+                assert transaction.write(table, batch) == {}
+        return rows / (time.monotonic() - began)
+    finally:
+        target.close()
+
+
+def _updates(keys: Sequence[int], version: int) -> Iterator[Write]:
+    for key in keys:
+        at, before = Position(1, version, key), values_of(key, version - 1)
+        yield Write(MappedRow(RowOp.UPSERT, (key,), values_of(key, version), at, _RECORD, before=before), at)

@@ -5,7 +5,9 @@ target onto existing rows; `three` the contributions of three sources to rows th
 each, rules of several kinds. The last line is JSON; `ratio` is contributions/s of the one divided by rows/s of the
 other (wished: 0.35).
 
-Measured, 60,000 rows, three rounds, best of each: see RATIO.
+Measured (2 cores, 40,000 rows, best of three rounds): 80,200 and 16,000, a ratio of 0.20. A contribution costs 25 to
+30 µs of Python (half of it the rules, a tenth the documents), and its server 12 for the documents and 11 for the row; in one
+process they overlap only in part. Workers share it: several sources have partitions enough.
 """
 
 from __future__ import annotations

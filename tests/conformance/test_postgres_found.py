@@ -58,6 +58,7 @@ TABLES = {
         "CREATE DOMAIN {t}_text AS text CHECK (value <> 'refused')",
         "CREATE DOMAIN {t}_name AS {t}_text",
         "CREATE TYPE {t}_note AS ENUM ('x', 'y', 'z', 'a', 'b', 'long', 'old', 'other', 'reused', 'lent', 'old notes',"
+        " 'first', 'second',"
         " 'newest notes')",
         "CREATE TABLE {t} (id {t}_key PRIMARY KEY, name {t}_name, notes {t}_note)",
     ),

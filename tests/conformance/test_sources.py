@@ -14,12 +14,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.errors import Transient
-from cdc.mapping.rules import TableRules
+from cdc.mapping.rules import DetailedRule, TableRules
 from cdc.model import MappedRow, TargetColumn, TargetTable, Value
 from cdc.target.base import hold_of
 from cdc.target.contributions import ContributingTarget
 from tests.fix_targets import Bench
-from tests.sources import COLUMNS, NOW_S, PARTITIONS, RULES, Player, SourceTape, expected, interleaved, tables, tapes
+from tests.sources import (
+    COLUMNS,
+    NOW_S,
+    PARTITIONS,
+    RULES,
+    SAYS,
+    Player,
+    SourceTape,
+    expected,
+    interleaved,
+    tables,
+    tapes,
+)
 from tests.tapes import REFUSED_TEXT
 
 ORDERS = st.lists(st.integers(0, 2), min_size=24, max_size=24)
@@ -134,6 +146,29 @@ def test_workers_do_not_lose_one_another_s_words(bench: Bench) -> None:
     assert shown(bench, customers) == wanted([("crm", said[0]), ("portal", other[0]), ("crm", said[1])])
 
 
+def test_a_source_without_a_column_has_no_say_in_it(bench: Bench) -> None:
+    """Also where its other values changed one by one, and in expressions."""
+    crm = SourceTape("crm").add("full", 1, {"name": "a", "phone": "1"}).add("full", 1, {"name": "b", "phone": "1"})
+    portal = (
+        SourceTape("portal").add("full", 1, {"name": "c", "phone": "2"}).add("full", 1, {"name": "c", "phone": "3"})
+    )
+    billing = SourceTape("billing", clock=5_000).add("full", 1, {"city": "x"}).add("full", 1, {"city": "y"})
+    changes = [(tape.source, row) for tape in (crm, portal, billing) for row in tape.rows]
+    plain = TableRules.model_validate({"sources": ["crm", "portal", "billing"]})
+    spoken = plain.model_copy(update={"columns": {"name": DetailedRule(sql="portal.name || crm.name || crm.phone")}})
+    for rules in (plain, spoken):
+        customers = new_name()
+        player = Player(contributing(bench), customers, rules)
+        with closing(player.target):
+            for change in changes:
+                player.play([change])
+            (row,) = shown(bench, customers).values()
+        if rules is plain:
+            assert {(1,): row} == wanted(changes, rules)
+        else:
+            assert row[1:3] == ("cb1", "3")
+
+
 def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     """Its record has no key: of its table the worker knows the name, and what others met before."""
     customers = new_name()
@@ -145,9 +180,8 @@ def test_a_truncate_is_the_first_that_a_worker_meets(bench: Bench) -> None:
     first, *filled, second, last = [("portal", row) for row in portal.rows]
     rest = [("crm", crm[0]), ("portal", before[0]), *filled]
     for changes, keyless in (([first], True), (rest, False), ([second], True), ([last], False)):
-        player = Player(
-            contributing(bench), customers, only=["portal"] if keyless else ["crm", "portal"], keyless=keyless
-        )
+        only = ["portal"] if keyless else [*SAYS]
+        player = Player(contributing(bench), customers, only=only, keyless=keyless)
         with closing(player.target):
             player.play(changes)
     assert shown(bench, customers) == wanted([first, *rest, second, last])
@@ -198,3 +232,29 @@ def test_what_was_withdrawn_is_forgotten_and_the_row_can_come_again(bench: Bench
         assert later.target.purge(day) == 0
         later.play([("crm", crm.rows[3])])
         assert {key: row[1] for key, row in shown(bench, customers).items()} == {(1,): "c", (2,): "b"}
+
+
+def test_other_rules_make_other_rows_of_what_is_kept(bench: Bench) -> None:
+    customers = new_name()
+    crm = [("crm", row) for number in range(1, 6) for row in SourceTape("crm").add("full", number, {"name": "c"}).rows]
+    portal = SourceTape("portal", clock=2_000)
+    for number in range(3, 9):
+        portal.add("full", number, {"name": "p"})
+    changes = [*crm, *(("portal", row) for row in portal.rows)]
+    player = Player(contributing(bench), customers)
+    with closing(player.target):
+        player.play(changes)
+        assert shown(bench, customers) == wanted(changes)
+    other = RULES.model_copy(update={"columns": {**RULES.columns, "name": DetailedRule(priority=("crm", "portal"))}})
+    again = Player(contributing(bench), customers, other)
+    with closing(again.target):
+        found = []
+        after: str | None = ""
+        while after is not None:
+            with again.target.begin() as transaction:
+                found.append(transaction.reapply(again.tables["crm"], after))
+            after = found[-1].after
+        assert sum(each.rows for each in found) == 8
+        assert shown(bench, customers) == wanted(changes, other) != wanted(changes)
+        with again.target.begin() as transaction:
+            assert transaction.reapply(again.tables["portal"], "").rows == 0

@@ -85,7 +85,7 @@ def test_a_key_that_no_column_holds_parks_alone(bench: Bench) -> None:
     with closing(target):
         applier = play(target, table, rows, [101], owner)
         assert applier.held == {(table.mapping, f"[{beyond}]"): "value_out_of_range"}
-        assert target.parked_records() == 2
+        assert target.standing().records == 2
     assert len(bench.visible(table)) == 100
 
 

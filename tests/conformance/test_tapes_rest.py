@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cdc.engine.oracle import Oracle
 from cdc.errors import Fenced, Transient
-from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, Position, RowOp, TargetTable, Write
+from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, Position, RowOp, TargetTable, TruncatePolicy, Write
 from cdc.settings import RestSettings
 from cdc.stack.partner_store import Fault
 from cdc.target.base import Advance, Owner, hold_of
@@ -109,18 +109,26 @@ class Bench:
         make: Any = single,
         refused: bool = False,
         faults: tuple[Fault, ...] = (),
+        aside: Collection[int] = (),
+        asked: bool = False,
+        **rules: Any,
     ) -> None:
         name = f"customers_{next(_numbers)}"
-        table = tapes.table(name, policy)
+        table = tapes.table(name, policy, **rules)
         with self.partner.store.held():
             self.partner.store.refuses = {"name": [REFUSED_TEXT]} if refused else {}
             self.partner.store.log.clear()
-        oracle = KeepsNoValues(table, accepts=lambda values: not refused or values[1] != REFUSED_TEXT)
+        accepts = (lambda values: values[1] != REFUSED_TEXT) if refused else (lambda values: True)
+        oracle = KeepsNoValues(table, accepts=accepts, aside=set(aside))
         oracle.play(tape)
         target = self.target(table, make(name))
         self.partner.fault(*faults)
         try:
-            applier = play(target, table, tape, cuts, Owner(name, "target"))
+            applier = play(target, table, tape, cuts, Owner(name, "target"), aside=aside)
+            if asked:
+                self.ask(name)
+                tapes.retry_asked(target, table, tape, applier)
+                tapes.retry_everything(oracle)
             stored = target.parked([tapes.PARTITION])
         finally:
             target.close()
@@ -131,6 +139,15 @@ class Bench:
         assert set(stored) == set(applier.held)
         assert self.partner.applied_twice() == []
         self._counted(name, len(tape))
+
+    def ask(self, pipeline: str) -> None:
+        """A person asks for the retry of everything that is parked."""
+        if self.dsn:
+            with psycopg.connect(self.dsn) as writer:
+                writer.execute("UPDATE cdc.parked SET retry_requested_at = now() WHERE pipeline = %s", (pipeline,))
+        else:
+            with closing(sqlite3.connect(self.file)) as file, file:
+                file.execute("UPDATE cdc_parked SET retry_requested_us = 1 WHERE pipeline = ?", (pipeline,))
 
     def _counted(self, pipeline: str, records: int) -> None:
         ((total, least),) = self.rows("SELECT sum(number), min(number) FROM cdc.tally WHERE pipeline = %s", pipeline)
@@ -185,6 +202,28 @@ def test_refused_rows_park_their_key(bench: Bench, specification: list[tuple[obj
     tape = without_same_ties(build(specification))
     bench.check(tape, list(range(1, len(tape))), refused=True)
     bench.check(tape, list(range(1, len(tape))), refused=True, make=batched)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    specification=rows_strategy(moves=False, refused=True),
+    aside=st.frozensets(st.integers(0, 13), max_size=3),
+    supersede=st.booleans(),
+    asked=st.booleans(),
+    on_truncate=st.sampled_from([TruncatePolicy.APPLY, TruncatePolicy.PARK]),
+)
+def test_parked_keys_by_rule(
+    bench: Bench,
+    specification: list[tuple[object, ...]],
+    aside: frozenset[int],
+    supersede: bool,
+    asked: bool,
+    on_truncate: TruncatePolicy,
+) -> None:
+    """Superseded, set aside on request, truncates that wait: as on every target (test_parked_keys.py)."""
+    tape = without_same_ties(build(specification))
+    rules = {"supersede": supersede, "on_truncate": on_truncate}
+    bench.check(tape, list(range(1, len(tape))), refused=True, aside=aside, asked=asked, **rules)
 
 
 @pytest.mark.parametrize(

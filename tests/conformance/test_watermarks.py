@@ -16,6 +16,7 @@ from cdc.target.base import (
     Owner,
     Parked,
     RepeatedSnapshot,
+    Standing,
     Tally,
     Target,
     WorkerReport,
@@ -135,7 +136,7 @@ def test_nothing_of_a_transaction_that_fails_stays(connected: Open) -> None:
         transaction.advance([Advance(P0, 1, None, 5)])
         raise ZeroDivisionError
     assert [mark.next for mark in target.watermarks()] == [None]
-    assert target.parked_records() == 0
+    assert target.standing().records == 0
     with target.begin() as transaction:
         with suppress(ZeroDivisionError), transaction.savepoint():
             transaction.park([parked("people/a", 1)])
@@ -152,7 +153,7 @@ def test_parked_records_come_back_as_they_were(connected: Open) -> None:
     for _ in range(2):  # a replay changes nothing
         with target.begin() as transaction:
             transaction.park([*records, parked("people/b", 1, "")])
-    assert target.parked_records() == 4
+    assert target.standing().records == 4
     assert target.parked([P0, P1]) == {("people/a", "[9]"): "refused", ("people/a", long): "refused"}
     assert target.parked([P1]) == {}
     found = target.queue("people/a", ["[9]", long])
@@ -242,6 +243,80 @@ def test_discarded_records_are_counted_and_fence_their_partition(operator: Opera
     }
     assert [each.fence for each in operator.partitions()] == [2, 1]
     assert target.retries([P0]) == [("people/a", "[9]")]
+
+
+def test_discarding_does_not_release_what_is_set_aside_on_purpose(operator: Operator, connected: Open) -> None:
+    target = connected()
+    with target.begin() as transaction:
+        reasons = ("refused", "on_request", "held")
+        transaction.park([parked("people/a", number, reason=reason) for number, reason in enumerate(reasons, start=1)])
+        transaction.park([parked("people/a", 4, "", "truncate"), parked("people/a", 5, "", "unreadable_record")])
+    first, *_, unreadable = operator.parked()
+    operator.discard([first.id, unreadable.id])
+    assert [(each.reason, each.retry_requested) for each in operator.parked()] == [
+        *(("on_request", False), ("held", True), ("truncate", False))
+    ]
+    assert [each.asked for each in target.queue("people/a", ["[9]"])] == [False, True]
+
+
+def test_a_record_is_asked_to_be_set_aside(operator: Operator, connected: Open) -> None:
+    """Asked for before the partition was ever taken, asked again, taken back, done by the worker that parks it."""
+    assert operator.park_requests() == []
+    assert operator.request_park(P0, 7, "ann@host", "it does harm") is None
+    target = connected()
+    mark = target.take({P0: "id", P1: "id"})[0]
+    assert target.park_requests([P0]) == {P0: {7: "ann@host: it does harm"}}
+    assert target.park_requests([P1]) == {}
+    assert operator.request_park(P0, 7, "bob@host", "it does") is None
+    assert operator.request_park(P0, 9, "bob@host", "too") is None
+    assert [(each.where, each.who, each.reason) for each in operator.park_requests()] == [
+        (f"{P0.topic}:0:7", "bob@host", "it does"),
+        (f"{P0.topic}:0:9", "bob@host", "too"),
+    ]
+    with pytest.raises(Fenced):
+        advance(target, Advance(P0, mark.fence, None, 5))
+    fence = target.take({P0: "id"})[0].fence
+    advance(target, Advance(P0, fence, None, 7))
+    assert (operator.cancel_park(P0, 9), operator.cancel_park(P0, 9), operator.cancel_park(P1, 7)) == (
+        *(True, False, False),
+    )
+    fence = target.take({P0: "id"})[0].fence
+    with suppress(ZeroDivisionError), target.begin() as transaction:
+        transaction.park([parked("people/a", 7, reason="on_request")])
+        raise ZeroDivisionError
+    assert target.park_requests([P0]) == {P0: {7: "bob@host: it does"}}
+    with target.begin() as transaction:
+        transaction.park([parked("people/a", 7, reason="on_request"), parked("people/b", 7, reason="on_request")])
+        transaction.advance([Advance(P0, fence, 7, 8)])
+    assert (target.park_requests([P0]), operator.park_requests()) == ({}, [])
+
+
+def test_what_was_applied_cannot_be_set_aside(operator: Operator, connected: Open) -> None:
+    target = connected()
+    fence = target.take({P0: "id"})[0].fence
+    advance(target, Advance(P0, fence, None, 8))
+    assert operator.request_park(P0, 7, "ann@host", "too late") == 8
+    assert operator.park_requests() == []
+    advance(target, Advance(P0, fence, 8, 9))  # nothing was changed: the fence holds
+    assert operator.request_park(P0, 9, "ann@host", "the next one") is None
+    with pytest.raises(Fenced):
+        advance(target, Advance(P0, fence, 9, 10))
+
+
+def test_what_is_parked_at_one_look(operator: Operator, connected: Open) -> None:
+    target = connected()
+    assert target.standing() == Standing(0, None, False)
+    with target.begin() as transaction:
+        transaction.park([parked("people/a", 1, reason="held")])
+    assert (target.standing().records, target.standing().oldest_s) == (1, None)
+    with target.begin() as transaction:
+        transaction.park([parked("people/a", 2)])
+    there = target.standing()
+    assert (there.records, there.asked) == (2, False)
+    assert there.oldest_s is not None
+    assert 0 <= there.oldest_s < 60
+    operator.request_retry([operator.parked()[0].id])
+    assert target.standing().asked
 
 
 def test_purge_keeps_what_a_replay_could_need(bench: Bench, operator: Operator) -> None:

@@ -30,7 +30,7 @@ SHIPPED = Path("connect-configs")
 
 @dataclass(frozen=True)
 class ControlWorld:
-    """The shipped connections and connector configurations under other names. Sources: `pg` and `maria`."""
+    """The shipped connections and connector configurations under other names. Sources: `pg`, `maria` and `portal`."""
 
     stack: Stack
     folder: Path
@@ -44,6 +44,10 @@ class ControlWorld:
     @property
     def maria(self) -> SourceSettings:
         return self.settings.source(f"billing_{self.name}")
+
+    @property
+    def portal(self) -> SourceSettings:
+        return self.settings.source(f"portal_{self.name}")
 
     def connect(self, retry_for_s: float = 60.0) -> Connect:
         return Connect(self.settings.connect, retry_for_s=retry_for_s)
@@ -121,6 +125,7 @@ def control_world(stack: Stack, folder: Path, *, customers: int) -> Iterator[Con
         billing=f"billing_{name}",
         hub=f"hub_{name}",
         reports=f"reports_{name}",
+        portal=f"portal_{name}",
         customers=customers,
     )
     try:
@@ -131,16 +136,17 @@ def control_world(stack: Stack, folder: Path, *, customers: int) -> Iterator[Con
 
 def _write(stack: Stack, folder: Path, name: str) -> Settings:
     text = (SHIPPED / "connections.yaml").read_text(encoding="utf-8")
-    for word in ("crm", "billing", "hub", "reports"):
+    for word in ("crm", "portal", "billing", "hub", "reports"):
         text = text.replace(f"database: {word}\n", f"database: {word}_{name}\n")
         text = text.replace(f"\n  {word}:\n", f"\n  {word}_{name}:\n")
     text = text.replace("target: hub ", f"target: hub_{name} ").replace("/crm.db", f"/crm_{name}.db")
     for word in ("cdc_capture", "cdc_apply"):
         text = text.replace(word, f"{word}_{name}")
     (folder / "connections.yaml").write_text(text, encoding="utf-8")
-    crm = (SHIPPED / "crm.json").read_text(encoding="utf-8")
-    crm = crm.replace('"crm"', f'"crm_{name}"').replace("cdc_crm", f"cdc_crm_{name}")
-    (folder / "crm.json").write_text(crm, encoding="utf-8")
+    for word in ("crm", "portal"):
+        config = (SHIPPED / f"{word}.json").read_text(encoding="utf-8")
+        config = config.replace(f'"{word}"', f'"{word}_{name}"').replace(f"cdc_{word}", f"cdc_{word}_{name}")
+        (folder / f"{word}.json").write_text(config, encoding="utf-8")
     billing = json.loads((SHIPPED / "billing.json").read_text(encoding="utf-8"))
     for key in ("table.include.list", "signal.data.collection"):
         billing[key] = billing[key].replace("billing.", f"billing_{name}.")
@@ -154,11 +160,11 @@ def _write(stack: Stack, folder: Path, name: str) -> Settings:
 def _remove(world: ControlWorld) -> None:
     remove_connectors(world)
     with world.admin_pg("postgres") as admin:
+        sources = [world.pg.database, world.portal.database]
         admin.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s",
-            (world.pg.database,),
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = ANY(%s)", (sources,)
         )
-        for database in (world.pg.database, f"hub_{world.name}"):
+        for database in (*sources, f"hub_{world.name}"):
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
         for role in ("cdc_capture", "cdc_apply"):
             admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(f"{role}_{world.name}")))

@@ -29,10 +29,10 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture(scope="module")
 def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlWorld]:
-    """Both sources registered through the same path as `cdc source register --execute`, and their snapshots done."""
+    """All sources registered through the same path as `cdc source register --execute`, and their snapshots done."""
     with control_world(stack, tmp_path_factory.mktemp("control"), customers=60) as made:
         with made.connect() as connect:
-            for source in (made.pg, made.maria):
+            for source in (made.pg, made.maria, made.portal):
                 planned = sources.plan_registration(made.settings, source, connect)
                 assert planned.findings == ()
                 assert register(planned, connect).running

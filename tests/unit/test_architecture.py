@@ -12,7 +12,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONGEST_FILE = 500
 
-_LEAVES = {"model", "blocks", "errors", "settings", "references", "retry", "templates", "yamlfile"}
+_LEAVES = {
+    "model",
+    "blocks",
+    "decisions",
+    "rules",
+    "errors",
+    "settings",
+    "references",
+    "retry",
+    "templates",
+    "yamlfile",
+}
 _DB = _LEAVES | {"db"}
 _ENGINE = _DB | {"source", "mapping", "conflict", "target", "engine"}
 _COMMANDED = {"author", "reconcile", "control"}

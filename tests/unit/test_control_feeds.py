@@ -68,3 +68,13 @@ def test_a_misspelt_table_source_and_target_are_found_at_their_place(connections
 )
 def test_is_captured(config: dict[str, str], captured: bool) -> None:
     assert is_captured("public.people", config) is captured
+
+
+def test_rules_for_a_target_that_knows_none_are_found(connections: Path) -> None:
+    connections.write_text(CONNECTIONS + "  file: {kind: sqlite, path: x.db}\n")
+    text = (
+        "pipeline: p\nsource: crm\ntargets: [hub, file]\nrules:\n  hub.customers: {resolve: keep_if_null}\n"
+        "tables:\n  - {from: public.customers, to: hub.customers}\n"
+    )
+    advice = "leave the rules of hub.customers out, or write it to a target that does"
+    assert found(connections, text) == [("target-without-rules", 5, advice)]

@@ -12,6 +12,7 @@ import pytest
 from cdc.demo import rows, seed
 from cdc.demo.billing import BillingRows, BillingWorld
 from cdc.demo.crm import CrmRows, CrmWorld
+from cdc.demo.portal import PortalRows, PortalWorld
 from cdc.demo.world import Transaction, World, hot
 
 CUSTOMERS = 60
@@ -47,14 +48,24 @@ def billing_rows() -> BillingRows:
         invoices=[row[0] for row in tables["invoices"]],
         lines=lines,
         payments=[row[0] for row in tables["payments"]],
-        next_account=CUSTOMERS + 1,
+        next_account=len(tables["accounts"]) + 1,
         next_invoice=len(tables["invoices"]) + 1,
         next_payment=len(tables["payments"]) + 1,
     )
 
 
-def worlds(number: int) -> tuple[World, World]:
-    return CrmWorld(crm_rows(), number), BillingWorld(billing_rows(), number)
+def portal_rows() -> PortalRows:
+    profiles = list(seed.portal(1, CUSTOMERS)["profiles"])
+    owners = {row[0]: int(row[1][1:]) for row in profiles}
+    return PortalRows(profiles=list(owners), owners=owners, next_profile=max(owners) + 1)
+
+
+def worlds(number: int) -> tuple[World, World, World]:
+    return (
+        CrmWorld(crm_rows(), number),
+        BillingWorld(billing_rows(), number),
+        PortalWorld(portal_rows(), number),
+    )
 
 
 def taken(world: World, count: int) -> list[Transaction]:
@@ -62,22 +73,21 @@ def taken(world: World, count: int) -> list[Transaction]:
 
 
 def test_a_seed_names_a_sequence() -> None:
-    first, again, other = worlds(7), worlds(7), worlds(8)
-    for one, same, another in zip(first, again, other, strict=True):
+    for one, same, another in zip(worlds(7), worlds(7), worlds(8), strict=True):
         transactions = taken(one, 500)
         assert transactions == taken(same, 500)
         assert transactions != taken(another, 500)
 
 
 def test_the_first_rows_are_the_seed_s() -> None:
-    for make in (seed.crm, seed.billing):
+    for make in (seed.crm, seed.billing, seed.portal):
         once = {table: list(source) for table, source in make(1, CUSTOMERS).items()}
         assert once == {table: list(source) for table, source in make(1, CUSTOMERS).items()}
         assert once != {table: list(source) for table, source in make(2, CUSTOMERS).items()}
 
 
 def test_rows_fit_their_tables() -> None:
-    for make in (seed.crm, seed.billing):
+    for make in (seed.crm, seed.billing, seed.portal):
         for table, source in make(1, CUSTOMERS).items():
             widths = {len(row) for row in source}
             assert widths == {len(rows.COLUMNS[table])}, table
@@ -85,19 +95,20 @@ def test_rows_fit_their_tables() -> None:
 
 def test_keys_are_unique() -> None:
     keys = {"subscriptions": 2, "invoice_lines": 2}
-    for make in (seed.crm, seed.billing):
+    for make in (seed.crm, seed.billing, seed.portal):
         for table, source in make(1, CUSTOMERS).items():
             found = [row[: keys.get(table, 1)] for row in source]
             assert len(set(found)) == len(found), table
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["crm", "billing"])
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["crm", "billing", "portal"])
 def test_every_kind_of_change_occurs(index: int) -> None:
     transactions = taken(worlds(3)[index], 2_000)
     operations = Counter(s.operation for t in transactions if not t.rollback for s in t.statements)
-    assert min(operations[name] for name in ("insert", "update", "delete", "key change")) > 20
+    kinds = ("insert", "update", "delete", "key change") if index < 2 else ("insert", "update", "delete")
+    assert min(operations[name] for name in kinds) > 20
     assert sum(t.rollback for t in transactions) > 20
-    assert sum(len(t.statements) > 1 for t in transactions) > 100
+    assert index == 2 or sum(len(t.statements) > 1 for t in transactions) > 100
     values = [value for t in transactions for s in t.statements for value in s.values]
     assert any(value is None for value in values)
     texts = [value for value in values if isinstance(value, str)]
@@ -111,6 +122,29 @@ def test_placeholders_fit_the_statements() -> None:
         for transaction in taken(world, 1_000):
             for statement in transaction.statements:
                 assert statement.sql.count("%s") == len(statement.values), statement.sql
+
+
+def test_customers_come_back() -> None:
+    """Deleted in one system and made again, while the others go on with them."""
+    crm, _, portal = worlds(4)
+    for world, table in ((crm, "customers"), (portal, "profiles")):
+        inserted = [
+            statement.values[1]
+            for transaction in taken(world, 3_000)
+            for statement in transaction.statements
+            if (statement.table, statement.operation) == (table, "insert")
+        ]
+        assert len(set(inserted)) < len(inserted), table
+
+
+def test_the_hot_customers_are_the_same_everywhere() -> None:
+    """What makes conflicts: all three systems mostly change the customers with the lowest numbers."""
+    crm, billing, portal = (taken(world, 300) for world in worlds(6))
+    changed = Counter(s.values[-1] for t in crm for s in t.statements if s.sql.startswith("UPDATE customers"))
+    profiles = Counter(s.values[-1] for t in portal for s in t.statements if s.operation == "update")
+    accounts = Counter(s.values[-1] for t in billing for s in t.statements if s.sql.startswith("UPDATE accounts"))
+    for counted in (changed, profiles, accounts):
+        assert sum(counted[number] for number in range(1, 11)) > counted.total() / 4
 
 
 def test_what_is_rolled_back_changes_no_key() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cdc.engine.apply import Applier, Batch
+from cdc.engine.holds import Plan, set_aside
 from cdc.engine.intake import Intake, Limits, Owned, remapped
 from cdc.engine.plans import Plans
 from cdc.errors import Poison
@@ -309,6 +310,16 @@ def test_a_row_that_cannot_be_mapped_is_parked_with_its_target_key() -> None:
     assert mapped.values == (5, 12)
 
 
+def test_so_is_one_whose_target_key_is_not_the_source_s() -> None:
+    columns = "    key: [name]\n    columns: {name: name, number: {sql: 'CAST(notes AS integer)'}}\n"
+    feed = Feed(pipeline=PIPELINE.replace("hub.people\n", "hub.people\n" + columns))
+    feed.source.put(4, "a", "no number")
+    feed.intake.add(feed.records())
+    (parked,) = feed.take().tables[0].rows
+    assert isinstance(parked, Parked)
+    assert (parked.hold, parked.reason) == ('["a"]', "expression_failed")
+
+
 def test_a_parked_record_is_decoded_and_mapped_anew_at_its_old_position() -> None:
     feed = Feed()
     feed.source.put(4, "a", None)
@@ -334,3 +345,75 @@ def test_a_parked_record_of_a_mapping_that_is_gone() -> None:
 def feed_position(feed: Feed, record: RawRecord) -> Any:
     event: Any = feed.decoder.decode(record)
     return event.position
+
+
+def test_a_requested_record_is_set_aside_whatever_it_says() -> None:
+    """Out of the middle of a run, under its key; what stands around it is mapped as always."""
+    feed = Feed()
+    for number in range(6):
+        feed.source.put(4, f"name {number}", None)
+    feed.intake.requested = {P0: {2: "me: it does harm", 5: "me: last"}, P1: {0: "other partition"}}
+    feed.intake.add(feed.records())
+    (batch,) = feed.take_all()
+    rows = batch.tables[0].rows
+    assert [(row.record.offset, isinstance(row, Parked)) for row in rows] == [
+        *((0, False), (1, False), (2, True), (3, False), (4, False), (5, True))
+    ]
+    aside = [row for row in rows if isinstance(row, Parked)]
+    assert [(each.hold, each.reason, each.error) for each in aside] == [
+        ("[4]", "on_request", "me: it does harm"),
+        ("[4]", "on_request", "me: last"),
+    ]
+    assert aside[0].position > rows[1].position
+    assert moves(batch) == {P0: 6}
+
+
+def test_a_requested_record_that_nobody_survives() -> None:
+    """Unreadable, of no version that the mapping fits, or fatal to the decoder: it is parked for every mapping."""
+    feed = Feed(pipeline=f"{PIPELINE}  - {{from: public.people, to: hub.copies}}\n")
+    feed.source.put(4, "a", None)
+    feed.source.put(4, "b", None)
+    raws = feed.records()
+    raws[0] = msgspec.structs.replace(raws[0], value=b"{nope")
+
+    def dies(schema: object) -> list[Plan]:
+        raise ZeroDivisionError
+
+    feed.intake.requested = {P0: {0: "me: bad"}}
+    feed.intake.add(raws[:1])
+    (batch,) = feed.take_all()
+    found = [row for table in batch.tables for row in table.rows if isinstance(row, Parked)] + batch.parked
+    assert sorted((each.mapping, each.reason) for each in found) == [
+        ("simulated/hub.copies", "on_request"),
+        (MAPPING, "on_request"),
+    ]
+    monkey = Decoder(placeholder=PLACEHOLDER, standalone=True)
+    monkey.decode = dies  # type: ignore[method-assign, assignment]
+    found = [parked for _, parked in set_aside(raws[1], "me: bad", monkey, feed.plans.of, feed.plans.mappings_of)]
+    assert [(each.hold, each.mapping) for each in found] == [("", MAPPING), ("", "simulated/hub.copies")]
+
+
+def test_a_requested_truncate_is_of_no_key() -> None:
+    feed = Feed(pipeline=f"{PIPELINE}    on_truncate: refuse\n")
+    feed.source.truncate()
+    feed.intake.requested = {P0: {0: "me: not this"}}
+    feed.intake.add(feed.records())
+    (batch,) = feed.take_all()
+    (parked,) = batch.tables[0].rows
+    assert isinstance(parked, Parked)
+    assert (parked.hold, parked.reason) == ("", "on_request")
+
+
+def test_a_requested_change_of_the_target_key_is_held_under_both() -> None:
+    feed = Feed(pipeline=f"{PIPELINE}    key: [id, name]\n")
+    feed.source.put(4, "a", None)
+    feed.intake.add(feed.records())
+    feed.take_all()
+    raw = feed.source
+    raw.put(4, "b", None)
+    record = feed.records()[0]
+    payload = json.loads(record.value or b"")
+    payload["payload"]["before"] = {"id": 4, "name": "a", "notes": None}
+    changed = msgspec.structs.replace(record, value=json.dumps(payload, separators=(",", ":")).encode())
+    found = set_aside(changed, "me", feed.decoder, feed.plans.of, feed.plans.mappings_of)
+    assert [parked.hold for _, parked in found] == ['[4,"a"]', '[4,"b"]']

@@ -160,7 +160,7 @@ def test_too_many_waiting_rows_stop_the_pipeline() -> None:
     worker, _, _ = simulated.workers["one"]
     most = worker.pipeline.parked.max_waiting
     worker._writer.held = {("simulated/hub.people", f"[{key}]"): "foreign_key_missing" for key in range(most)}
-    worker._check_parked()
+    worker._check_waiting()
     worker._writer.held["simulated/hub.people", "[-1]"] = "unique_violation"
     with pytest.raises(Terminal, match="wait for other rows"):
-        worker._check_parked()
+        worker._check_waiting()

@@ -91,6 +91,7 @@ def test_truncates_come_without_a_key_and_get_plans_of_their_own(plans: Plans) -
 def test_a_truncate_of_one_of_several_sources_is_about_its_words_only() -> None:
     keyless = schema(Column("id", ColumnType(Kind.INTEGER, "int8")))
     mine = PIPELINE.replace("target: hub\n", "target: hub\nrules: {hub.people: {sources: [crm, erp]}}\n")
+    mine += "  - {from: billing.people, to: hub.people, source: erp}\n"
     people = Plans(loads(mine)).of(keyless)[0]
     assert people.target.mapping == "two/hub.people@crm"
     assert people.target.contributes == Contributes("two/hub.people", "crm", 0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from cdc.errors import Fenced, Terminal
-from tests.simulator import World
+from cdc.model import TopicPartition
+from tests.simulator import TOPIC, World
 
 MAPPING = "simulated/hub.people"
 
@@ -54,23 +55,59 @@ def test_positions_that_fell_behind_a_cut_are_asked_about_before_they_are_writte
     assert [mark.next for mark in world.storage.watermarks.values() if mark.next] == [1]
 
 
-def test_a_requested_retry_waits_while_the_writer_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_retry_waits_for_the_writer_and_goes_before_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     world.start("one")
     world.settle()
     worker, _, target = world.workers["one"]
-    asked: list[object] = []
-    monkeypatch.setattr(type(target), "retries", lambda self, partitions: asked.append(partitions) or [])
-    with monkeypatch.context() as busy:
-        # Watermarks behind control records were just handed over.
-        busy.setattr(worker, "_move_idle", lambda: setattr(worker._writer, "_job", Future()))
-        world.now += 10
-        worker.turn()
-        assert asked == []
-    worker._writer._job = None
+    began: list[object] = []
+    monkeypatch.setattr(type(target), "retries", lambda self, partitions: [(MAPPING, "[4]")] if not began else [])
+    monkeypatch.setattr(worker._writer, "retry", lambda keys, remap, guard: began.append(keys))
+    worker._writer._job = Future()
     world.now += 10
     worker.turn()
-    assert len(asked) == 1
+    assert began == []
+    world.source.put(4, "a", None)
+    world.deliver(1)
+    worker.turn()
+    assert worker._ready is None, "nothing new is made ready before the retry"
+    worker._writer._job = None
+    worker.turn()
+    assert began == [{(MAPPING, "[4]")}]
+    world.settle()
+    assert world.target_rows() == {4: ("a", None)}
+
+
+def test_a_record_is_set_aside_that_a_worker_had_read_already() -> None:
+    """The request is seen in housekeeping: what was read is dropped, and read again."""
+    world = World()
+    world.start("one")
+    world.settle()
+    worker, _, _ = world.workers["one"]
+    for name in ("a", "b", "c"):
+        world.source.put(4, name, None)
+    world.deliver(3)
+    worker._writer._job = Future()  # the target is busy: records wait in the worker
+    worker.turn()
+    assert not worker._intake.empty
+    world.storage.park_requests.add((worker.owner, TopicPartition(TOPIC, 0), 1))
+    worker._writer._job = None
+    world.now += 10
+    with pytest.raises(Fenced, match="to be set aside"):
+        worker._look_for_requests()
+    worker._start_over()
+    world.settle()
+    assert world.target_rows() == {4: ("a", None)}
+    assert [(parked.reason, parked.record.offset) for parked in world.storage.parked.values()] == [
+        ("on_request", 1),
+        ("held", 2),
+    ]
+    assert world.storage.park_requests == set()
+    world.storage.retry_requests.add((MAPPING, "[4]"))
+    world.settle()
+    assert (world.target_rows(), world.storage.parked) == ({4: ("c", None)}, {})
 
 
 def test_fenced_in_housekeeping_starts_over() -> None:

@@ -12,7 +12,7 @@ from cdc.errors import Usage
 from cdc.mapping.diagnostics import Diagnostic, MappingError, render, to_json
 from cdc.mapping.load import load, load_all, loads
 from cdc.mapping.model import QualifiedName
-from cdc.model import DeletePolicy
+from cdc.model import DeletePolicy, TruncatePolicy
 
 HEAD = "pipeline: crm\nsource: crm\ntarget: hub\ntables:\n"
 
@@ -84,6 +84,23 @@ tables:
         "varchar(10)",
         Decimal("1.10"),
     )
+
+
+def test_what_can_be_said_of_parked_records() -> None:
+    parked = "parked: {supersede: full_image, max_age: 2h, max_share: 0.01, share_minutes: 5, share_least: 3}\n"
+    pipeline = loads(parked + HEAD + "  - {from: a.b, to: c.d, on_truncate: park}\n")
+    limits = pipeline.parked
+    assert (limits.max, limits.max_age, limits.max_share, limits.share_minutes) == (1000, 7200.0, Decimal("0.01"), 5)
+    (table,) = pipeline.tables
+    assert (table.supersede, table.on_truncate) == (True, TruncatePolicy.PARK)
+    (table,) = loads(HEAD + "  - {from: a.b, to: c.d}\n").tables
+    assert (table.supersede, table.on_truncate) == (False, TruncatePolicy.APPLY)
+    for text, seconds in (("90", 90.0), ("90s", 90.0), ("30m", 1800.0), ("7 d", 604_800.0), ("0.5", 0.5)):
+        told = loads(f"parked: {{max_age: {text}}}\n" + HEAD + "  - {from: a.b, to: c.d}\n")
+        assert told.parked.max_age == seconds
+    for text in ("max_age: soon", "max_age: 0", "max_age: true", "max_share: 1.5", "max_share: 0"):
+        with pytest.raises(MappingError):
+            loads(f"parked: {{{text}}}\n" + HEAD + "  - {from: a.b, to: c.d}\n")
 
 
 def test_pipelines_are_frozen() -> None:

@@ -11,10 +11,11 @@ import pytest
 from cdc.cli.mapping import app
 from cdc.mapping import schema_json
 from cdc.mapping.compile import compile_table
+from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.functions import ALLOWED
 from cdc.mapping.load import load_all
 from cdc.mapping.model import Pipeline
-from cdc.model import Column, ColumnType, Kind, TableSchema
+from cdc.model import Column, ColumnType, Contributes, Kind, TableSchema
 
 FOLDER = Path(__file__).parents[2] / "mappings"
 _CUSTOMERS = {
@@ -28,6 +29,10 @@ _CUSTOMERS = {
     "preferences": ColumnType(Kind.JSON, "jsonb"),
     "notes": ColumnType(Kind.TEXT, "text"),
     "credit_limit": ColumnType(Kind.DECIMAL, "numeric", 12, 2),
+    "street": ColumnType(Kind.TEXT, "text"),
+    "postcode": ColumnType(Kind.TEXT, "text"),
+    "city": ColumnType(Kind.TEXT, "text"),
+    "interests": ColumnType(Kind.ARRAY, "_text", element=ColumnType(Kind.TEXT, "text")),
     "created_at": ColumnType(Kind.TIMESTAMPTZ, "timestamptz"),
     "updated_at": ColumnType(Kind.TIMESTAMPTZ, "timestamptz"),
 }
@@ -40,7 +45,7 @@ def run(*words: str) -> int:
 
 def test_the_demo_mappings_load() -> None:
     assert [(pipeline.name, len(pipeline.tables)) for pipeline in load_all(FOLDER)] == [
-        *(("billing", 4), ("crm", 5), ("partner", 2), ("reporting", 4), ("takeaway", 4)),
+        *(("billing", 4), ("crm", 5), ("golden", 3), ("partner", 2), ("reporting", 4), ("takeaway", 4)),
     ]
 
 
@@ -50,6 +55,18 @@ def test_the_customers_of_the_demo_compile() -> None:
     plan = compile_table(crm.tables[0], TableSchema("crm", "postgresql", "public", "customers", columns, 1))
     assert [column.name for column in plan.target.columns][2:6] == ["name", "email", "phone", "customer_segment"]
     assert plan.warnings == ()
+
+
+def test_the_golden_customer_is_found_by_its_number() -> None:
+    (golden,) = [pipeline for pipeline in load_all(FOLDER) if pipeline.name == "golden"]
+    columns = tuple(Column(name, type_, key=name == "id") for name, type_ in _CUSTOMERS.items())
+    schema = TableSchema("crm", "postgresql", "public", "customers", columns, 1)
+    plan = compile_table(golden.tables[0], schema, full_before=True)
+    assert plan.target.key == ("customer_no", "@id")
+    assert plan.target.contributes == Contributes("golden/hub.golden_customers", "crm", 1)
+    assert [found.code for found in plan.warnings] == []
+    with pytest.raises(MappingError, match="REPLICA IDENTITY FULL"):
+        compile_table(golden.tables[0], schema, full_before=False)
 
 
 def test_every_shipped_mapping_names_its_schema() -> None:
@@ -77,7 +94,7 @@ def test_the_schema_knows_every_key() -> None:
 
 def test_lint_of_good_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lint", str(FOLDER)) == 0
-    assert "5 files checked" in capsys.readouterr().out
+    assert "6 files checked" in capsys.readouterr().out
     assert run("lint", str(FOLDER / "crm.yaml"), "-o", "json") == 0
     assert json.loads(capsys.readouterr().out) == []
 

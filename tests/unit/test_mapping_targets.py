@@ -145,7 +145,7 @@ def test_commands_find_the_parts(folder: Path) -> None:
 
 
 def test_every_part_gets_its_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.control.run._placeholder", lambda settings, pipeline: "?")
+    monkeypatch.setattr("cdc.control.run.pipeline_placeholder", lambda settings, pipeline: "?")
     file = folder / "connect-configs" / "connections.yaml"
     specs = worker_specs(load_settings(file), find_pipelines(folder, []), 2, file)
     assert [spec.target for spec in specs] == ["hub", "hub", "partner", "partner"]

@@ -214,5 +214,5 @@ def test_the_shipped_file_fits_a_stack(tmp_path: Path) -> None:
     }
     (tmp_path / "stack.json").write_text(json.dumps(choices), encoding="utf-8")
     settings = load(environ={"CDC_STACK_HOME": str(tmp_path)})
-    assert {name: settings.source(name).port for name in settings.sources} == {"crm": 3, "billing": 4}
+    assert {name: settings.source(name).port for name in settings.sources} == {"crm": 3, "portal": 3, "billing": 4}
     assert settings.control.database == "hub"
