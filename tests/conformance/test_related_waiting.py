@@ -100,7 +100,7 @@ def test_a_child_comes_in_when_another_worker_wrote_its_parent(bench: Bench, bus
         first.write(script.put("child", 1, 1))
         assert list(first.writer.held.values()) == ["foreign_key_missing"]
         assert "(parent)" in first.target.queue(first.table.mapping, ["[1]"])[0].error
-        assert (first.writer.waiting(), first.target.parked_records()) == (1, 0), "it does not count for parked.max"
+        assert (first.writer.waiting(), first.target.standing().records) == (1, 0), "it does not count for parked.max"
         second.write(script.put("parent", 1))
         first.idle()
         assert first.writer.held, "its turn has not come yet"
