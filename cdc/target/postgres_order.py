@@ -1,11 +1,14 @@
 """Rows that depend on one another in PostgreSQL: foreign and unique keys as they are found, and what of a round waits.
 
-Rows without a parent are found by one anti-join of the staging table with the parents before every upsert; deletes of
-rows that others refer to by one join before the delete. Unique values are looked at only when an upsert met a
-violation, which is rare, and costs that upsert: then a few statements tell who wants what from whom, rows that cannot
-have it are taken out, and rows that give up a value which another one of the round takes give it up first: it becomes
-NULL, or, where it may not, the row is taken out and put back with its new values in one statement. PostgreSQL checks
-unique keys row by row, so that no UPDATE could swap two.
+Rows without a parent are found by one anti-join of the staging table with the parents. It is asked when an upsert met a
+violation, and from then on before the upserts of the next rounds: 5,000 rows, of which none lacks a parent, take 34 ms
+without it and 54 with it (2 shared cores). Foreign keys that may be checked at the commit are looked at in every round.
+Deletes of rows that others refer to are found by one join before the delete.
+
+Unique values are looked at when an upsert met a violation, which costs that upsert: then a few statements tell who
+wants what from whom, rows that cannot have it are taken out, and rows that give up a value which another one of the
+round takes give it up first: it becomes NULL, or, where it may not, the row is taken out and put back with its new
+values in one statement. PostgreSQL checks unique keys row by row, so that no UPDATE could swap two.
 
 Left to the engine, which then isolates rows one by one: unique indexes with a condition or over expressions, exclusion
 constraints, foreign keys to tables that this role may not read, and unique values that may not be NULL in a table with
