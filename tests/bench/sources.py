@@ -6,8 +6,8 @@ each, rules of several kinds. The last line is JSON; `ratio` is contributions/s 
 other (wished: 0.35).
 
 Measured (2 cores, 40,000 rows, best of three rounds): 80,200 and 16,000, a ratio of 0.20. A contribution costs 25 to
-30 µs of Python (half of it the rules, a tenth the documents), and its server 12 for the documents and 11 for the row; in one
-process they overlap only in part. Workers share it: several sources have partitions enough.
+30 µs of Python (half of it the rules, a tenth the documents), and its server 12 for the documents and 11 for the row;
+in one process they overlap only in part. Workers share it: several sources have partitions enough.
 """
 
 from __future__ import annotations
