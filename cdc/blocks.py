@@ -42,19 +42,17 @@ class EventBlock:
     """
 
     __slots__ = (
-        *(
-            "after",
-            "before",
-            "bytes",
-            "created",
-            "end",
-            "event",
-            "partition",
-            "positions",
-            "schema",
-            "time_us",
-            "times",
-        ),
+        "after",
+        "before",
+        "bytes",
+        "created",
+        "end",
+        "event",
+        "partition",
+        "positions",
+        "schema",
+        "time_us",
+        "times",
     )
 
     def __init__(
@@ -176,18 +174,17 @@ class Writes(Sequence[Write]):
 
     def chain(self, index: int) -> tuple[MappedRow, ...]:
         """The rows of a write that folded several, () otherwise."""
-        number = index if self._order is None else self._order[index]
+        number = self._number(index)
         before = self._before.get(number)
         return (*map(self._row, before), self._row(number)) if before else ()
 
     def partition(self, index: int) -> TopicPartition:
         """Where the record of a write's row stands."""
-        return self._block(index if self._order is None else self._order[index])[0].events.partition
+        return self._block(self._number(index))[0].events.partition
 
     def superseded_by(self, index: int) -> list[TopicPartition]:
         """Where the records stand that a write's row took the place of."""
-        number = index if self._order is None else self._order[index]
-        return [self._block(before)[0].events.partition for before in self._before.get(number, ())]
+        return [self._block(before)[0].events.partition for before in self._before.get(self._number(index), ())]
 
     @property
     def superseded(self) -> Counter[TopicPartition]:
@@ -214,8 +211,15 @@ class Writes(Sequence[Write]):
             return [self[each] for each in range(*index.indices(len(self)))]
         if index >= len(self.keys):
             raise IndexError(index)
-        row = self._row(index if self._order is None else self._order[index])
+        return self._write(index)
+
+    def _write(self, index: int) -> Write:
+        row = self._row(self._number(index))
         return Write(row, row.position, self.chain(index))
+
+    def _number(self, index: int) -> int:
+        """The row, counted through all blocks, of a write."""
+        return index if self._order is None else self._order[index]
 
     def _row(self, number: int) -> MappedRow:
         block, index = self._block(number)

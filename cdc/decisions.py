@@ -23,6 +23,7 @@ from cdc.model import (
     Outcome,
     Position,
     Seen,
+    TargetColumn,
     TargetTable,
     TopicPartition,
     Value,
@@ -106,14 +107,14 @@ def met(decision: Decision) -> Conflict | None:
     return _STALE if decision.outcome is Outcome.SKIPPED and decision.reason == ConflictType.STALE else None
 
 
-def named(table: TargetTable, values: Sequence[Value]) -> dict[str, Value]:
+def named(columns: Sequence[TargetColumn], values: Sequence[Value]) -> dict[str, Value]:
     """Values of a row by column."""
-    return {column.name: value for column, value in zip(table.columns, values, strict=True)}
+    return {column.name: value for column, value in zip(columns, values, strict=True)}
 
 
 def incoming(table: TargetTable, row: MappedRow) -> dict[str, Value] | None:
     """What a change says; None for a delete."""
-    return None if row.values is None else named(table, row.values)
+    return None if row.values is None else named(table.columns, row.values)
 
 
 def seen(before: Values | None, incoming: Values | None, resulting: Values | None) -> Seen:

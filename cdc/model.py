@@ -173,6 +173,10 @@ class RawRecord(msgspec.Struct, frozen=True):
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
+NO_RECORD: Final = RawRecord("", 0, 0, None, None)
+"""Of rows that no record brought: keys that are looked for, rows that were worked out."""
+
+
 class ChangeEvent(msgspec.Struct, frozen=True):
     """One typed row change.
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from cdc.model import UNAVAILABLE, Decision, Outcome, Position, Value
+from cdc.blocks import Image
+from cdc.model import UNAVAILABLE, Decision, Outcome, Position
 
-Image = tuple[Value, ...]
 Time = int | None
 """Commit time at the source in µs, or None: read by a snapshot, nobody knows when it changed."""
 

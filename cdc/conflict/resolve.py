@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from cdc.blocks import picker
+from cdc.blocks import Image, picker
 from cdc.conflict.combine import combiner, merged, order
-from cdc.conflict.contributions import Contribution, Document, Image
+from cdc.conflict.contributions import Contribution, Document
 from cdc.model import TargetColumn, Value
 
 _NEVER = -(1 << 62)  # the time of what no stream has told: before every time
@@ -46,7 +46,6 @@ class Rule(msgspec.Struct, frozen=True):
     by: str = ""
     sources: tuple[str, ...] = ()
     call: Callable[[Mapping[tuple[str, str], Value]], Value] | None = None
-    text: str = ""  # of sql
 
 
 _PLAIN_NEWEST = Rule("newest")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from cdc.engine.build import kafka_connection
 from cdc.engine.targets import open_operator
@@ -16,6 +17,8 @@ from cdc.settings import Settings
 from cdc.source.consumer import Consumer, ConsumerOptions, open_consumer
 from cdc.target.base import Owner
 from cdc.target.operator import Operator
+
+T = TypeVar("T")
 
 KAFKA_ANSWERS_WITHIN_S = 5.0
 """A person waits for the answer: shorter than what a worker grants."""
@@ -43,6 +46,22 @@ def opened(settings: Settings, pipeline: Pipeline) -> Iterator[Operator]:
         yield operator
     finally:
         operator.close()
+
+
+class _TakenBackError(Exception):
+    """Ends a rehearsal's transaction."""
+
+
+@contextmanager
+def begun(transaction: AbstractContextManager[T], execute: bool) -> Iterator[T]:
+    """A target's transaction, which is taken back at its end when this is only a rehearsal."""
+    try:
+        with transaction as open_one:
+            yield open_one
+            if not execute:
+                raise _TakenBackError
+    except _TakenBackError:
+        pass
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cdc.control.operate import owner_of
+from cdc.control.operate import begun, owner_of
 from cdc.engine.build import target_of
 from cdc.engine.merged import known_shapes
 from cdc.engine.merging_target import MergingTarget
@@ -41,10 +41,6 @@ class Reapplication:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class _TakenBackError(Exception):
-    """Ends a rehearsal's transaction."""
 
 
 def reapply(
@@ -86,13 +82,8 @@ def _one(settings: Settings, pipeline: Pipeline, mapping: TableMapping, execute:
         target.prepare(table)
         after: str | None = ""
         while after is not None:
-            try:
-                with target.begin() as transaction:
-                    portion = transaction.reapply(table, after)
-                    if not execute:
-                        raise _TakenBackError
-            except _TakenBackError:
-                pass
+            with begun(target.begin(), execute) as transaction:
+                portion = transaction.reapply(table, after)
             after = portion.after
             done = replace(done, looked=done.looked + portion.looked, rows=done.rows + portion.rows)
         return done

@@ -29,7 +29,7 @@ import structlog
 from cdc.control.caught_up import wait_captured
 from cdc.control.connect import Connect
 from cdc.control.load import loading
-from cdc.control.operate import opened, owner_of, partitions_of, table_of, topic_of, topics
+from cdc.control.operate import begun, opened, owner_of, partitions_of, table_of, topic_of, topics
 from cdc.db.source import connect_source
 from cdc.engine.build import target_of
 from cdc.engine.plans import Plans
@@ -165,10 +165,6 @@ def _wait_past(operator: Operator, topic: str, ends: dict[int, int], deadline: f
 # -- doing it
 
 
-class _TakenBackError(Exception):
-    """Ends a rehearsal's transaction."""
-
-
 def _run(
     settings: Settings,
     pipeline: Pipeline,
@@ -201,16 +197,11 @@ def _sweep(
     execute: bool,
 ) -> SweepReport:
     report = SweepReport(0, ())
-    try:
-        with target.begin() as transaction:
-            if table.on_delete is not DeletePolicy.IGNORE:  # a mapping that ignores deletes ignores these too
-                report = transaction.sweep(table, snapshots[-1].position, keep)
-            for each in snapshots:
-                transaction.repeated_snapshot(RepeatedSnapshot(each.mapping, each.topic, each.position, swept=True))
-            if not execute:
-                raise _TakenBackError
-    except _TakenBackError:
-        pass
+    with begun(target.begin(), execute) as transaction:
+        if table.on_delete is not DeletePolicy.IGNORE:  # a mapping that ignores deletes ignores these too
+            report = transaction.sweep(table, snapshots[-1].position, keep)
+        for each in snapshots:
+            transaction.repeated_snapshot(RepeatedSnapshot(each.mapping, each.topic, each.position, swept=True))
     return report
 
 

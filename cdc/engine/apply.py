@@ -46,8 +46,9 @@ from cdc.target.base import (
     Transaction,
     hold_of,
 )
+from cdc.target.related import FOREIGN_KEY_REFERENCED
 
-_PUT_OFF = "foreign_key_referenced"
+_PUT_OFF = FOREIGN_KEY_REFERENCED.reason
 _APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
 
 

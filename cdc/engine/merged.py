@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import msgspec
 
-from cdc.conflict.contributions import Image
+from cdc.blocks import Image
 from cdc.conflict.resolve import Resolver, Rule, Rules, Shape
 from cdc.engine.rule_expressions import compile_rule
 from cdc.errors import Terminal, Transient
@@ -134,7 +134,7 @@ def _rule(rule: RuleText, shapes: Mapping[int, Shape]) -> Rule:
     if not isinstance(rule, DetailedRule):
         return Rule(rule)
     if rule.sql is not None:
-        return Rule("sql", call=compile_rule(rule.sql, shapes.values()), text=rule.sql)
+        return Rule("sql", call=compile_rule(rule.sql, shapes.values()))
     if rule.priority is not None or rule.fill_nulls is not None:
         return Rule("priority" if rule.priority else "fill_nulls", sources=rule.priority or rule.fill_nulls or ())
     return Rule("newest" if rule.newest else "oldest", by=rule.newest or rule.oldest or "")

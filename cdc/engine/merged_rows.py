@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from cdc.blocks import Image, Writes
-from cdc.model import MappedRow, Position, RawRecord, RowOp, Write
+from cdc.model import NO_RECORD, MappedRow, Position, RowOp, Write
 
 _EPOCH = 1  # of the positions of such rows: they are no places in a log
-_NO_RECORD = RawRecord("", 0, 0, None, None)
 
 
 class MergedRow(NamedTuple):
@@ -34,14 +33,8 @@ class MergedRows(Writes):
         positions = {version: Position(_EPOCH, version, 0) for version in {row.version for row in rows}}
         self.positions = [positions[row.version] for row in rows]
 
-    @overload
-    def __getitem__(self, index: int) -> Write: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Write]: ...
-    def __getitem__(self, index: int | slice) -> Write | list[Write]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        key, position = self.keys[index], self.positions[index]  # an IndexError ends an iteration
+    def _write(self, index: int) -> Write:
+        key, position = self.keys[index], self.positions[index]
         if index < len(self.values):
-            return Write(MappedRow(RowOp.UPSERT, key, self.values[index], position, _NO_RECORD), position)
-        return Write(MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD), position)
+            return Write(MappedRow(RowOp.UPSERT, key, self.values[index], position, NO_RECORD), position)
+        return Write(MappedRow(RowOp.DELETE, key, None, position, NO_RECORD), position)

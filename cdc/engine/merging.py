@@ -23,9 +23,9 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.blocks import Image, Writes, picker
-from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
+from cdc.conflict.contributions import APPLIED, STALE, Change, Document, Shared, decode, encode, loan_of
 from cdc.conflict.resolve import UnknownShapeError
-from cdc.decisions import KEPT, seen
+from cdc.decisions import KEPT, named, seen
 from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.engine.merged_rows import MergedRow, MergedRows
 from cdc.errors import Terminal
@@ -39,7 +39,6 @@ from cdc.model import (
     MappedRow,
     Outcome,
     Position,
-    TargetColumn,
     TargetTable,
     Value,
     Write,
@@ -53,8 +52,6 @@ Place = tuple[str, str]  # texts of a target key and of a source key
 
 _PORTION = 1000
 """Documents looked at at once."""
-_APPLIED = Decision(Outcome.APPLIED)
-_STALE = Decision(Outcome.SKIPPED, "stale")
 _SKEWED = Decision(
     Outcome.PARKED, "clock_skew", "its commit time is too far in the future: it would win over every other for as long"
 )
@@ -211,9 +208,9 @@ class _Round:
         packed = position.pack()
         self._withdraw(packed, {})  # nothing, when a newer truncate came first
         if packed < self._store.floors(self._way.mapping).get(self._way.contributor, b""):
-            return _STALE
+            return STALE
         self._store.raise_floor(self._way.mapping, self._way.contributor, packed)
-        return _APPLIED
+        return APPLIED
 
     def sweep(self, position: Position, keep: Iterable[Key]) -> SweepReport:
         kept: dict[str, set[str]] = {}
@@ -309,14 +306,14 @@ class _Round:
         deletes = [item for item in portion.items if item.changes[-1].values is None]
         upserts = [item for item in portion.items if item.changes[-1].values is not None] if deletes else portion.items
         decided = ((item.number, self._one(portion, item)) for item in (*deletes, *upserts))
-        return {index: decision for index, decision in decided if decision is not _APPLIED}
+        return {index: decision for index, decision in decided if decision is not APPLIED}
 
     def _one(self, portion: _Portion, item: _Item) -> Decision:
         (key, source_key), contributor = item.place, self._way.contributor
         shared = portion.rows[key]
         newest = shared.newest(contributor, source_key)
         if item.changes[-1].position < newest:
-            return _STALE
+            return STALE
         if item.base < newest:
             return _MIXED
         for change in item.changes:
@@ -326,7 +323,7 @@ class _Round:
             decision = shared.apply(contributor, source_key, change, lender, self._now_s)
             if decision.outcome is not Outcome.APPLIED:
                 return decision
-        return _APPLIED
+        return APPLIED
 
     def _withdraw(self, position: bytes, kept: Mapping[str, set[str]]) -> list[str]:
         """Withdraw what this contributor said before `position`, in all documents; returns the keys' texts."""
@@ -427,11 +424,11 @@ class _Round:
         if self._seen > KEPT or decision.conflict is None:
             return decision
         merged, said = self._way.merged, item.changes[-1].values
-        incoming = None if said is None else _by_column(merged.shape(self._way.shape).columns, said)
+        incoming = None if said is None else named(merged.shape(self._way.shape).columns, said)
         columns = merged.resolver.columns
         before = self._before(portion.taken[item.place[0]])
-        was = None if before is None else _by_column(columns, before)
-        told = seen(was, incoming, _by_column(columns, row))
+        was = None if before is None else named(columns, before)
+        told = seen(was, incoming, named(columns, row))
         return msgspec.structs.replace(decision, conflict=msgspec.structs.replace(decision.conflict, seen=told))
 
     def _before(self, document: bytes) -> Image | None:
@@ -460,7 +457,7 @@ class _Round:
     def _note(self, portion: _Portion, failed: Mapping[str, Decision], decisions: dict[int, Decision]) -> None:
         if failed:
             for item in portion.items:
-                known = decisions.get(item.number, _APPLIED)
+                known = decisions.get(item.number, APPLIED)
                 if item.place[0] in failed and known.outcome is Outcome.APPLIED:
                     decisions[item.number] = failed[item.place[0]]
 
@@ -477,10 +474,6 @@ class _Round:
         there are several."""
         index = 0 if len(writes) == 1 else None
         return PoisonRow(poison.what, reason=poison.reason, index=index, hint=poison.hint)
-
-
-def _by_column(columns: Sequence[TargetColumn], values: Image) -> dict[str, Value]:
-    return {column.name: value for column, value in zip(columns, values, strict=True)}
 
 
 def keep(store: ContributionStore, mapping: str, documents: Mapping[str, Document]) -> None:

@@ -34,6 +34,8 @@ class MergingTarget:
         self.epochs = inner.epochs
         self.begin_epoch = inner.begin_epoch
         self.report = inner.report
+        self.close = inner.close
+        self.purge_conflicts = inner.purge_conflicts
         self.standing = inner.standing
         self.parked = inner.parked
         self.queue = inner.queue
@@ -43,9 +45,6 @@ class MergingTarget:
         self._mappings = sorted(rules)
         self._now_s = now_s
         self._beside = ThreadPoolExecutor(1, "contributions")
-
-    def close(self) -> None:
-        self.inner.close()
 
     def open(self, owner: Owner) -> None:
         self._tables.clear()
@@ -76,9 +75,6 @@ class MergingTarget:
     def begin(self, moves: Sequence[Advance] = ()) -> Iterator[MergingTransaction]:
         with self.inner.begin(moves) as transaction:
             yield MergingTransaction(transaction, self._tables, self.inner.encode, self._beside, self._now_s)
-
-    def purge_conflicts(self, keep_s: float) -> int:
-        return self.inner.purge_conflicts(keep_s)
 
     def purge(self, keep_s: float) -> int:
         gone = self.inner.purge(keep_s)

@@ -84,10 +84,6 @@ class Writer:
     def held(self, held: dict[Held, str]) -> None:
         self._applier.held = held
 
-    def healing(self) -> set[Held]:
-        """Held keys that wait for something that may have come by another way."""
-        return {key for key, reason in self._applier.held.items() if reason in HEALING}
-
     def waiting(self) -> int:
         """How many held keys wait for other rows; only while the writer is not busy."""
         return sum(reason in WAITING for reason in self._applier.held.values())

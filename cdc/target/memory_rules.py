@@ -77,9 +77,9 @@ def _telling(
         return decision
     now = stored.rows.get(row.key)
     told = seen(
-        None if before is None else named(table, before),
-        None if row.values is None else named(table, effective(table, row)),
-        None if now is None else named(table, now.values),
+        None if before is None else named(table.columns, before),
+        None if row.values is None else named(table.columns, effective(table, row)),
+        None if now is None else named(table.columns, now.values),
     )
     return msgspec.structs.replace(decision, conflict=msgspec.structs.replace(decision.conflict, seen=told))
 

@@ -19,11 +19,11 @@ from cdc.blocks import Writes
 from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import (
+    NO_RECORD,
     Decision,
     MappedRow,
     Outcome,
     Position,
-    RawRecord,
     RowOp,
     TargetTable,
     TopicPartition,
@@ -60,8 +60,6 @@ from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
-
-_NO_RECORD = RawRecord("", 0, 0, None, None)
 
 # A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
 # a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
@@ -381,7 +379,7 @@ class PostgresTransaction:
 
     def _stage_keys(self, prepared: PreparedTable, keys: Iterable[tuple[tuple[Value, ...], Position]]) -> None:
         """Keys and positions in the staging table, as deletes that nobody executes."""
-        rows = [MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD) for key, position in keys]
+        rows = [MappedRow(RowOp.DELETE, key, None, position, NO_RECORD) for key, position in keys]
         self.stage(prepared)
         Round(self.connection, prepared, [Write(row, row.position) for row in rows]).copy()
 

@@ -273,14 +273,16 @@ class RuledRound(Round):
             decision, row = self.decisions[number], self.writes[number].row
             if decision.conflict is None:
                 continue  # a trigger let it vanish
-            before = None if was is None else named(table, was)
+            before = None if was is None else named(table.columns, was)
             incoming = None
             if row.values is not None:
                 brought = zip(effective(table, row), comes, strict=True)
-                incoming = named(table, tuple(UNAVAILABLE if own is UNAVAILABLE else text for own, text in brought))
+                incoming = named(
+                    table.columns, tuple(UNAVAILABLE if own is UNAVAILABLE else text for own, text in brought)
+                )
             resulting = before
             if decision.outcome is Outcome.APPLIED:
-                resulting = named(table, now[number]) if number in now else None
+                resulting = named(table.columns, now[number]) if number in now else None
             told = seen(before, incoming, resulting)
             self.decisions[number] = replace(decision, conflict=replace(decision.conflict, seen=told))
 

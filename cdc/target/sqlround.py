@@ -16,13 +16,13 @@ from typing import Any
 from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import (
+    NO_RECORD,
     UNAVAILABLE,
     Decision,
     DeletePolicy,
     MappedRow,
     Outcome,
     Position,
-    RawRecord,
     RowOp,
     TargetTable,
     Value,
@@ -38,7 +38,6 @@ FULL, PARTIAL, DELETE, BORROWING = 0, 1, 2, 3
 POSITION = "_cdc_position"
 """The version column of every target table: the packed position of the change that made the row what it is."""
 
-_NO_RECORD = RawRecord("", 0, 0, None, None)
 STALE = Decision(Outcome.SKIPPED, "stale")
 _MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
@@ -292,5 +291,5 @@ class Round:
 
 def key_writes(keys: Iterable[tuple[tuple[Value, ...], Position]]) -> list[Write]:
     """Keys and positions as deletes that nobody executes, for questions about keys."""
-    rows = [MappedRow(RowOp.DELETE, key, None, position, _NO_RECORD) for key, position in keys]
+    rows = [MappedRow(RowOp.DELETE, key, None, position, NO_RECORD) for key, position in keys]
     return [Write(row, row.position) for row in rows]

@@ -16,21 +16,19 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 
 from cyclopts import App
 
 from cdc.model import Value
 from cdc.settings import MariaDbTargetSettings, Secret
-from cdc.stack import Server, Stack
+from cdc.stack import Server
 from cdc.target.base import Owner
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import MariaDbDatabase, open_database
-from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, table_of, values_of
+from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, server_of, table_of, values_of
 
 _PACKET = 1 << 18
 _FORMAT = r"CHARACTER SET binary FIELDS TERMINATED BY '\t' ESCAPED BY '\\'"
@@ -126,13 +124,8 @@ class Bench:
 @app.default
 def main(*, rows: int = 100_000) -> int:
     """Measure and print. rows: of the table."""
-    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
-        stack = Stack(Path(folder) / "home")
-        try:
-            bench = Bench(stack.up(["mariadb"], fast=True).mariadb, rows)
-            print(json.dumps({"rows": rows, "rows_per_s": bench.measure()}))  # noqa: T201
-        finally:
-            stack.reset(execute=True)
+    with server_of("mariadb") as server:
+        print(json.dumps({"rows": rows, "rows_per_s": Bench(server, rows).measure()}))  # noqa: T201
     return 0
 
 

@@ -17,10 +17,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,10 +26,9 @@ import psycopg
 from cyclopts import App
 
 from cdc.model import Action, Combine, ConflictType, Detect, Rules, TargetTable, Unit, Value
-from cdc.stack import Stack
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_lines import copy_line_builder
-from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, single_rows_per_s, table_of, values_of
+from tests.bench.ready import COLUMNS, ROUNDS, batches_of, rows_per_s, server_of, single_rows_per_s, table_of, values_of
 
 _versions = itertools.count(1)
 _AT = {name: index for index, name in enumerate(COLUMNS)}
@@ -143,14 +140,8 @@ class Bench:
 @app.default
 def main(*, rows: int = 100_000) -> int:
     """Measure and print. rows: of the table."""
-    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
-        Path(folder).chmod(0o755)  # the server runs under an account of its own
-        stack = Stack(Path(folder) / "home")
-        try:
-            server = stack.up(["postgres"], fast=True).postgres
-            print(json.dumps({"rows": rows, "rows_per_s": Bench(server.url("postgresql", "postgres"), rows).measure()}))  # noqa: T201
-        finally:
-            stack.reset(execute=True)
+    with server_of("postgres") as server:
+        print(json.dumps({"rows": rows, "rows_per_s": Bench(server.url("postgresql", "postgres"), rows).measure()}))  # noqa: T201
     return 0
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
 
 from cdc.blocks import RowBlock, Writes, folded
 from cdc.model import (
@@ -26,6 +30,7 @@ from cdc.model import (
     Value,
     Write,
 )
+from cdc.stack import Server, Stack
 from cdc.target.base import Owner, Target
 from tests.blocks import in_blocks
 
@@ -49,6 +54,19 @@ COLUMNS = {
     "state": ColumnType(Kind.TEXT, "varchar", 20),
     "score": ColumnType(Kind.FLOAT64, "float8"),
 }
+
+
+@contextmanager
+def server_of(part: Literal["postgres", "mariadb"]) -> Iterator[Server]:
+    """The server of a stack of its own, alone, which does not wait for its disk."""
+    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
+        Path(folder).chmod(0o755)  # the server runs under an account of its own
+        stack = Stack(Path(folder) / "home")
+        try:
+            endpoints = stack.up([part], fast=True)
+            yield endpoints.postgres if part == "postgres" else endpoints.mariadb
+        finally:
+            stack.reset(execute=True)
 
 
 def table_of(namespace: str) -> TargetTable:

@@ -15,8 +15,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tempfile
-from pathlib import Path
 
 import msgspec
 import psycopg
@@ -25,9 +23,8 @@ from cyclopts import App
 from cdc.engine.merging_target import MergingTarget
 from cdc.mapping.rules import TableRules
 from cdc.model import Contributes, TargetTable
-from cdc.stack import Stack
 from cdc.target.postgres import PostgresTarget
-from tests.bench.ready import ROUNDS, rows_per_s, table_of
+from tests.bench.ready import ROUNDS, rows_per_s, server_of, table_of
 
 _versions = itertools.count(1)
 SOURCES = ("crm", "portal", "billing")
@@ -84,14 +81,8 @@ class Bench:
 @app.default
 def main(*, rows: int = 60_000) -> int:
     """Measure and print. rows: of the table."""
-    with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
-        Path(folder).chmod(0o755)  # the server runs under an account of its own
-        stack = Stack(Path(folder) / "home")
-        try:
-            server = stack.up(["postgres"], fast=True).postgres
-            print(json.dumps({"rows": rows, "rows_per_s": Bench(server.url("postgresql", "postgres"), rows).measure()}))  # noqa: T201
-        finally:
-            stack.reset(execute=True)
+    with server_of("postgres") as server:
+        print(json.dumps({"rows": rows, "rows_per_s": Bench(server.url("postgresql", "postgres"), rows).measure()}))  # noqa: T201
     return 0
 
 

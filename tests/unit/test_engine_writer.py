@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cdc.engine.apply import Batch, TableBatch
+from cdc.engine.apply import Batch, TableBatch, healing
 from cdc.engine.failpoints import nothing
 from cdc.engine.writer import Writer
 from cdc.errors import Fenced, Poison, Terminal, Transient
@@ -167,7 +167,7 @@ def test_healing_that_fails_for_a_passing_reason_is_left_for_later() -> None:
     rows.update({row.record.offset: row for row in (waits, older)})
     bench.submit(bench.batch(waits))
     bench.writer.collect()
-    assert bench.writer.healing() == {(PEOPLE.mapping, "[1]")}
+    assert healing(bench.writer.held, PEOPLE.mapping) == {(PEOPLE.mapping, "[1]")}
 
     begun: list[int] = []
 
@@ -179,8 +179,8 @@ def test_healing_that_fails_for_a_passing_reason_is_left_for_later() -> None:
     bench.target.faults["begin"] = second_begin
     bench.writer.submit(bench.batch(older), remap_again, bench.guard)
     assert bench.writer.collect() is not None
-    assert bench.writer.healing() == {(PEOPLE.mapping, "[1]")}
-    bench.writer.retry(bench.writer.healing(), remap_again, bench.guard)
+    assert healing(bench.writer.held, PEOPLE.mapping) == {(PEOPLE.mapping, "[1]")}
+    bench.writer.retry(healing(bench.writer.held, PEOPLE.mapping), remap_again, bench.guard)
     assert bench.writer.collect() is not None
     assert (bench.rows(), bench.writer.held) == ({1: "waits"}, {})
 
