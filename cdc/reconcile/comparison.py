@@ -218,7 +218,7 @@ def _origin(mapping: TableMapping, name: str) -> str | None:
     """The source column that the target column `name` copies."""
     spec = mapping.columns.named.get(name)
     if spec is not None:
-        return spec.copy_
+        return None if spec.masked else spec.copy_
     everything = mapping.columns.everything
     renamed = {} if everything is None else {target: source for source, target in everything.rename.items()}
     return renamed.get(name, name)
