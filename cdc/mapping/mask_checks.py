@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cdc.keys import CURRENT, Keyring
+from cdc.errors import Usage
+from cdc.keys import CURRENT, DEFAULT, Keyring
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.expressions import columns_read
 from cdc.mapping.masks import keeps, kind_of
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Pipeline, TableMapping
 from cdc.yamlfile import ValuePath
+
+SEALING = "parked"
+"""The set of keys that seals the raw records of parked keys; where there is none, the default one does."""
 
 
 def masked_columns(table: TableMapping) -> dict[str, ColumnSpec]:
@@ -61,19 +65,32 @@ def clear_copies(table: TableMapping) -> Iterator[Diagnostic]:
                 yield table.finding("reads-masked", message, at, help=advice, key=True, severity="warning")
 
 
-def unknown_keys(pipelines: Iterable[Pipeline], keys: Keyring, name: str) -> Iterator[Diagnostic]:
-    """Masks whose key the file `name` does not have."""
+def key_problems(pipelines: Iterable[Pipeline], keys: Keyring, name: str) -> Iterator[Diagnostic]:
+    """Masks that have no key in the file `name`, and, as warnings, those whose key cannot be looked up here and now."""
+    sealing = SEALING if SEALING in keys.names else DEFAULT
     for pipeline in pipelines:
+        needed = {(sealing, CURRENT)}
         for table in pipeline.tables:
             for column, spec in masked_columns(table).items():
-                mask, path = spec.mask, ("columns", column, "mask")
-                if mask is None or not mask.keyed:
-                    continue
-                if mask.key not in keys.names:
-                    advice = did_you_mean(mask.key, keys.names) or f"add it there: masking: {{{mask.key}: …}}"
-                    message = f"{name} has no masking key '{mask.key}'"
-                    yield table.finding("no-masking-key", message, path, help=advice)
-                elif mask.version != CURRENT and mask.version not in keys.versions(mask.key):
-                    message = f"the masking key '{mask.key}' has no version '{mask.version}' in {name}"
-                    advice = did_you_mean(mask.version, keys.versions(mask.key))
-                    yield table.finding("no-masking-key", message, path, help=advice)
+                uses = {(spec.mask.key, spec.mask.version)} if spec.mask is not None and spec.mask.keyed else set()
+                for key, version in sorted(uses | needed):
+                    yield from _problems_of(table, ("columns", column, "mask"), keys, key, version, name)
+                needed = set()  # said once
+
+
+def _problems_of(
+    table: TableMapping, path: ValuePath, keys: Keyring, key: str, version: str, name: str
+) -> Iterator[Diagnostic]:
+    if key not in keys.names:
+        advice = did_you_mean(key, keys.names) or f"add it there: masking: {{{key}: {{current: …, versions: …}}}}"
+        message = f"{name} has no masking key '{key}', which masks need, and the seal of what is parked of their rows"
+        yield table.finding("no-masking-key", message, path, help=advice)
+    elif version != CURRENT and version not in keys.versions(key):
+        message = f"the masking key '{key}' has no version '{version}' in {name}"
+        yield table.finding("no-masking-key", message, path, help=did_you_mean(version, keys.versions(key)))
+    else:
+        try:
+            keys.key(key, version, "")
+        except Usage as error:
+            message = f"the masking key '{key}' cannot be looked up here: {error.what}"
+            yield table.finding("masking-key-away", message, path, help=error.hint, severity="warning")

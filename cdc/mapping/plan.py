@@ -268,6 +268,12 @@ class Plan:
             return None
         return RowBlock(events, keys, values)
 
+    def told(self, image: Image) -> dict[str, Value]:
+        """What a source row, whole or not, tells through this mapping: the target's columns that can be worked out."""
+        columns = zip(self.target.columns, self._makers, strict=True)
+        values = {column.name: maker.value_before(image) for column, maker in columns if column.name[:1] != "@"}
+        return {name: value for name, value in values.items() if value is not UNAVAILABLE}
+
     def key_of_source(self, values: Image) -> Image:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
         return self._keys.of_source_key(values)

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b, shake_256
+from itertools import pairwise
 from struct import Struct
 
 _ROUNDS = 10
@@ -68,7 +69,7 @@ _LIMITS = (0, 7, 8, 15, 16, 23, 24, 31, 32, 63, 64)
 def _cell(value: int) -> tuple[int, int]:
     """The limits, in bits, between which a number that is not negative stands."""
     bits = value.bit_length()
-    for low, high in zip(_LIMITS, _LIMITS[1:], strict=False):
+    for low, high in pairwise(_LIMITS):
         if bits <= high:
             return low, high
     raise ArithmeticError("an integer of more than 64 bits")
