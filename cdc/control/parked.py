@@ -210,7 +210,7 @@ def detail(settings: Settings, pipelines: Sequence[Pipeline], parked_id: int, *,
         hold = next((entry.hold for entry in operator.parked() if entry.id == parked_id), None)
     if raw is None:
         raise _unknown([parked_id])
-    shown = content(settings, pipeline, record.mapping, raw)
+    shown = content(settings.keys, pipeline, record.mapping, raw)
     return Detail(
         record,
         tuple(name for name, _ in raw.headers),

@@ -14,10 +14,10 @@ import msgspec
 from cdc.engine.plans import Plans
 from cdc.engine.sealed import Seal
 from cdc.errors import CdcError
+from cdc.keys import Keyring
 from cdc.mapping.model import Pipeline
 from cdc.mapping.plan import Plan
 from cdc.model import ChangeEvent, RawRecord, Value
-from cdc.settings import Settings
 from cdc.source.envelope import Decoder
 
 
@@ -30,10 +30,10 @@ class Content:
     masked: bool
 
 
-def content(settings: Settings, pipeline: Pipeline, mapping: str, raw: RawRecord) -> Content:
+def content(keys: Keyring, pipeline: Pipeline, mapping: str, raw: RawRecord) -> Content:
     """What `raw`, parked for `mapping`, holds. Raises nothing because of the record."""
-    plans = Plans(pipeline, settings.keys)
-    seal = Seal(settings.keys, plans.masked_topics)
+    plans = Plans(pipeline, keys)
+    seal = Seal(keys, plans.masked_topics)
     if raw.topic not in plans.masked_topics and seal.sealed_by(raw) is None:
         return Content(_text(raw.key), _text(raw.value), False)
     try:
