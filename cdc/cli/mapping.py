@@ -45,11 +45,14 @@ def lint(
             raise MappingError(found)
     except MappingError as error:
         console.print(render(error.diagnostics, output))
-        return int(any(each.severity == "error" for each in error.diagnostics))
-    if output == "json":
+        if any(each.severity == "error" for each in error.diagnostics):
+            return 1
+        found = list(error.diagnostics)
+    if output == "json" and not found:
         console.print("[]")
-    elif output != "github":
-        console.print(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} checked, nothing found")
+    elif output not in ("json", "github"):
+        files, what = "file" if len(paths) == 1 else "files", "no errors" if found else "nothing found"
+        console.print(f"{len(paths)} {files} checked, {what}")
     return 0
 
 

@@ -66,15 +66,19 @@ def clear_copies(table: TableMapping) -> Iterator[Diagnostic]:
 
 
 def key_problems(pipelines: Iterable[Pipeline], keys: Keyring, name: str) -> Iterator[Diagnostic]:
-    """Masks that have no key in the file `name`, and, as warnings, those whose key cannot be looked up here and now."""
+    """Masks that have no key in the file `name`, and, as warnings, keys that cannot be looked up here and now: each
+    where it is first used."""
+    away: set[tuple[str, str]] = set()
     sealing = SEALING if SEALING in keys.names else DEFAULT
     for pipeline in pipelines:
         needed = {(sealing, CURRENT)}
         for table in pipeline.tables:
             for column, spec in masked_columns(table).items():
                 uses = {(spec.mask.key, spec.mask.version)} if spec.mask is not None and spec.mask.keyed else set()
-                for key, version in sorted(uses | needed):
-                    yield from _problems_of(table, ("columns", column, "mask"), keys, key, version, name)
+                for use in sorted((uses | needed) - away):
+                    for found in _problems_of(table, ("columns", column, "mask"), keys, *use, name):
+                        yield found
+                        away |= {use} if found.severity == "warning" else set()
                 needed = set()  # said once
 
 

@@ -84,7 +84,9 @@ def everything(bench: Bench) -> bytes:
             names = bench.reader.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
             return repr([bench.reader.rows(f'SELECT * FROM "{name}"') for (name,) in names]).encode()
         case MariaDbBench():
-            names = bench.reader.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = database()")
+            names = bench.reader.rows(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
+            )
             return repr([bench.reader.rows(f"SELECT * FROM `{name}`") for (name,) in names]).encode()
     raise AssertionError(bench)
 

@@ -13,7 +13,7 @@ from cdc.keys import NO_KEYS
 from cdc.mapping.compile import compile_table
 from cdc.mapping.diagnostics import Diagnostic, MappingError
 from cdc.mapping.load import loads
-from cdc.mapping.mask_checks import clear_copies
+from cdc.mapping.mask_checks import clear_copies, key_problems
 from cdc.mapping.masking import Masked, MaskError, compile_mask
 from cdc.mapping.masks import KEEPS, Mask
 from cdc.mapping.plan import Plan
@@ -359,3 +359,21 @@ def test_what_is_masked_here_and_read_there_is_a_warning() -> None:
     quiet = "columns:\n  '*': {except: [email]}\n  mail: {copy: email, mask: {hash: a}}"
     text = HEAD + "".join(f"    {line}\n" for line in quiet.splitlines())
     assert not list(clear_copies(loads(text, "m.yaml").tables[0]))
+
+
+def problems(body: str, using: Any) -> list[tuple[str, str, str]]:
+    text = HEAD + "".join(f"    {line}\n" for line in body.splitlines())
+    found = key_problems([loads(text, "m.yaml")], using, "connections.yaml")
+    return [(each.severity, each.code, pointed(each)) for each in found]
+
+
+def test_missing_keys_are_found_before_anything_runs() -> None:
+    hashed = "columns: {'*': {}, name: {mask: {hash: a}}, email: {mask: {hash: b, version: v9}}}"
+    assert problems(hashed, KEYS) == [("error", "no-masking-key", "{hash: b, version: v9}")]
+    assert [each[2] for each in problems(hashed, NO_KEYS)] == ["{hash: a}", "{hash: b, version: v9}"]
+    assert problems("columns: {'*': {}, name: {mask: null}}", NO_KEYS) == [("error", "no-masking-key", "null")], (
+        "the seal"
+    )
+    assert problems("columns: '*'", NO_KEYS) == []
+    twice = "columns: {'*': {}, name: {mask: {hash: a}}, email: {mask: {hash: b}}}"
+    assert problems(twice, keys(v1="short")) == [("warning", "masking-key-away", "{hash: a}")]
