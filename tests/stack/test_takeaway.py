@@ -15,6 +15,7 @@ from cdc.control import sources
 from cdc.control.goal import wait_pipelines
 from cdc.control.registration import register
 from cdc.control.run import worker_specs
+from cdc.db.source import PostgresSource, connect_source
 from cdc.demo.load import Load
 from cdc.mapping.load import load as load_mapping
 from cdc.mapping.model import Pipeline
