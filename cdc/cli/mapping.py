@@ -51,8 +51,8 @@ def lint(
     if output == "json" and not found:
         console.print("[]")
     elif output not in ("json", "github"):
-        files, what = "file" if len(paths) == 1 else "files", "no errors" if found else "nothing found"
-        console.print(f"{len(paths)} {files} checked, {what}")
+        noun, what = "file" if len(paths) == 1 else "files", "no errors" if found else "nothing found"
+        console.print(f"{len(paths)} {noun} checked, {what}")
     return 0
 
 

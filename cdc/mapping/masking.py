@@ -1,7 +1,8 @@
 """Masks at work: functions from canonical values to canonical values, compiled for the type of a column.
 
-Measured on one busy core (values/s): distinct ones hash 300,000, pseudonym of a 14-digit text 29,000, of an integer
-69,000; values that came before 15 million of any kind, so a column of few values costs nothing.
+Values a second of CPU: hash 370,000, pseudonym of a phone number 29,000, of an integer 72,000, partial 1,600,000, date
+570,000; of values that came before, of any kind, 50 million. So a column with few distinct values costs nothing, and
+one of unique phone numbers a worker that writes 50,000 rows/s two thirds of its speed.
 """
 
 from __future__ import annotations

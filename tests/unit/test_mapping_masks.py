@@ -377,3 +377,24 @@ def test_missing_keys_are_found_before_anything_runs() -> None:
     assert problems("columns: '*'", NO_KEYS) == []
     twice = "columns: {'*': {}, name: {mask: {hash: a}}, email: {mask: {hash: b}}}"
     assert problems(twice, keys(v1="short")) == [("warning", "masking-key-away", "{hash: a}")]
+
+
+SHARED = (
+    HEAD
+    + "    as: crm\n    key: [name]\n    columns: {'*': {}, id: MASKED}\nrules:\n  hub.customers: {sources: [crm]}\n"
+)
+
+
+def test_the_source_key_that_is_kept_with_a_contribution_is_masked() -> None:
+    text = SHARED.replace("MASKED", "{mask: {pseudonym: ids, version: v1}}")
+    plan = compile_table(loads(text, "m.yaml").tables[0], SCHEMA, keys=KEYS, full_before=True)
+    made = row(plan, Op.CREATE, after=ROW)
+    assert plan.target.key == ("name", "@id")
+    assert made.key == ("Ann", value({"pseudonym": "ids"}, 7, BIGINT))
+    assert made.values is not None
+    assert 7 not in made.values
+    for mask, code in (("null", "mask-in-key"), ("{hash: ids}", "mask-version")):
+        text = SHARED.replace("MASKED", f"{{mask: {mask}}}")
+        with pytest.raises(MappingError) as raised:
+            compile_table(loads(text, "m.yaml").tables[0], SCHEMA, keys=KEYS, full_before=True)
+        assert [(found.code, pointed(found)) for found in raised.value.diagnostics] == [(code, mask)]
