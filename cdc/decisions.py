@@ -93,7 +93,6 @@ class Conflicts:
     ) -> None:
         if conflict.seen is None:
             conflict = msgspec.structs.replace(conflict, seen=seen(None, incoming(table, change), None))
-        # Where a mapping masks columns, this is the place: what is stored and shown of conflicts passes here, once.
         self.kept.append(KeptConflict(table.mapping, hold, conflict, change.position, partition, change.record.offset))
 
 

@@ -14,6 +14,7 @@ from cdc.errors import Usage
 from cdc.mapping import functions, schema_json
 from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
+from cdc.mapping.mask_checks import clear_copies
 from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="mapping", help="Check mapping files; show what they may say.")
@@ -29,7 +30,8 @@ def lint(
     connections: Connections = DEFAULT_PATH,
 ) -> int:
     """Check pipeline files, one by one, against one another, and, where there is a connections.yaml, against the names
-    in it and the tables that its connectors capture. Asks no server. Exit code 0: nothing found, 1: findings, 2: usage.
+    in it and the tables that its connectors capture. Asks no server. Exit code 0: no errors (there may be warnings),
+    1: errors, 2: usage.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     paths = [path for given in files or (_FOLDER,) for path in (files_in(given) if given.is_dir() else [given])]
@@ -37,16 +39,20 @@ def lint(
         raise Usage("there is no pipeline file here", where=str(_FOLDER), hint="name the files, or a folder of them")
     try:
         pipelines = load_files(paths)
-        found = unknown_names(load(connections), pipelines) if connections.exists() else []
+        found = [each for pipeline in pipelines for table in pipeline.tables for each in clear_copies(table)]
+        found += unknown_names(load(connections), pipelines) if connections.exists() else []
         if found:
             raise MappingError(found)
     except MappingError as error:
         console.print(render(error.diagnostics, output))
-        return 1
-    if output == "json":
+        if any(each.severity == "error" for each in error.diagnostics):
+            return 1
+        found = list(error.diagnostics)
+    if output == "json" and not found:
         console.print("[]")
-    elif output != "github":
-        console.print(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} checked, nothing found")
+    elif output not in ("json", "github"):
+        noun, what = "file" if len(paths) == 1 else "files", "no errors" if found else "nothing found"
+        console.print(f"{len(paths)} {noun} checked, {what}")
     return 0
 
 

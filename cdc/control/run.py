@@ -14,7 +14,7 @@ from cdc.control.findings import RefusedError, errors
 from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
 from cdc.control.sweep import sweep_due
-from cdc.engine.build import WorkerSpec
+from cdc.engine.build import WorkerSpec, check_keys
 from cdc.engine.targets import capabilities_of
 from cdc.errors import CdcError, Terminal, Transient, Usage
 from cdc.mapping.diagnostics import MappingError
@@ -63,9 +63,11 @@ def worker_specs(
     log_level: str = "info",
     environment: dict[str, str] | None = None,
 ) -> list[WorkerSpec]:
-    """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values."""
+    """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values, `MappingError`
+    when a masking key is missing."""
     specs = []
     for pipeline in pipelines:
+        check_keys(settings, pipeline)
         placeholder = pipeline_placeholder(settings, pipeline)
         target = settings.destination(pipeline.target)
         if workers > 1 and capabilities_of(target).one_writer:

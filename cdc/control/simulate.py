@@ -108,7 +108,7 @@ def simulate(
         sources = {topic: tables[0].source_name for each in (old, new) for topic, tables in topics_of(each).items()}
         raws, cut = _records(settings, old, sorted(sources), since, most)
         events, unreadable = _events(settings, sources, operator, raws, placeholder)
-        sides = [Replay(pipeline, events) for pipeline in (old, new)]
+        sides = [Replay(pipeline, events, settings.keys) for pipeline in (old, new)]
         kept, complete = _kept(operator, sides)
     for side in sides:
         side.begin_with(kept)

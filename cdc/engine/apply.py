@@ -7,7 +7,7 @@ played again with savepoints, halving until the bad rows are alone; those are pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -113,8 +113,16 @@ class Applier:
     `waiting`: when those of them that wait for other rows are tried again.
     """
 
-    def __init__(self, target: Target, failpoint: Failpoint = nothing, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        failpoint: Failpoint = nothing,
+        waiting: Waiting | None = None,
+        sealed: Callable[[Parked], Parked] = lambda parked: parked,
+    ) -> None:
+        """`sealed`: a parked record as it is stored."""
         self.target = target
+        self.sealed = sealed
         self.failpoint = failpoint
         self.held: dict[Held, str] = {}
         self.waiting = waiting or Waiting(target.related)
@@ -148,7 +156,7 @@ class Applier:
                 transaction.repeated_snapshot(found)
             self.failpoint("rows_written")
             if work.set_aside:
-                transaction.park(work.set_aside)
+                transaction.park(list(map(self.sealed, work.set_aside)))
                 self.failpoint("parked")
             transaction.count(work.tallies())
             if work.conflicts.counts:

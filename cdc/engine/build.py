@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,9 @@ from cdc.engine.merging_target import MergingTarget
 from cdc.engine.targets import open_state, open_target
 from cdc.engine.worker import Parts
 from cdc.errors import Usage
+from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load
+from cdc.mapping.mask_checks import key_problems
 from cdc.mapping.model import Pipeline
 from cdc.settings import KafkaSettings, RestSettings, Settings
 from cdc.settings import load as load_settings
@@ -45,6 +47,7 @@ def parts(spec: WorkerSpec) -> Parts:
     whole = load(spec.mapping_file)
     pipeline = whole.part(spec.target or whole.target)
     settings = load_settings(spec.connections_file)
+    check_keys(settings, pipeline)
     sources = {table.source_name for table in pipeline.tables}
     options = ConsumerOptions(
         session_timeout_s=spec.session_timeout_s, heartbeat_s=min(3.0, spec.session_timeout_s / 4)
@@ -59,7 +62,15 @@ def parts(spec: WorkerSpec) -> Parts:
         ask_identity=lambda name: ask_identity(settings, name),
         placeholder=spec.placeholder,
         failpoint=failpoint,
+        keys=settings.keys,
     )
+
+
+def check_keys(settings: Settings, pipeline: Pipeline) -> None:
+    """Raise `MappingError` when a mask has no key, or one that cannot be looked up: nothing runs without."""
+    found = list(key_problems([pipeline], settings.keys, settings.name))
+    if found:
+        raise MappingError(replace(each, severity="error") for each in found)
 
 
 def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:

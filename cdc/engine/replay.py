@@ -19,6 +19,7 @@ from cdc.engine.oracle import HEALING
 from cdc.engine.plans import Plans
 from cdc.engine.ruled import dated_ahead, now_us
 from cdc.errors import Poison, Terminal
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import (
     Action,
@@ -65,9 +66,9 @@ class Touched(NamedTuple):
 class Replay:
     """One pipeline file's decisions. `mapped`: what it makes of the changes, before any is played."""
 
-    def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent]) -> None:
+    def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent], keys: Keyring = NO_KEYS) -> None:
         self._pipeline = pipeline
-        self._plans = Plans(pipeline)
+        self._plans = Plans(pipeline, keys)
         self._topics = set(self._plans.topics)
         self._inner = _Unshared()
         rules = {each.target_id: each.rules for each in pipeline.tables if each.contributor and each.rules}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from cdc.engine.apply import Batch
@@ -28,8 +29,10 @@ from cdc.engine.oracle import HEALING
 from cdc.engine.order import Held
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
+from cdc.engine.sealed import Seal
 from cdc.engine.writer import Writer, Written
 from cdc.errors import CdcError, Fenced, Terminal
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer
@@ -65,6 +68,7 @@ class Parts:
     failpoint: Failpoint = nothing
     clock: Callable[[], float] = time.monotonic
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
+    keys: Keyring = NO_KEYS  # of masks and sealed records
     writers: Executor | None = None  # where batches are written; default: a thread of the worker's own
 
 
@@ -80,7 +84,8 @@ class Worker:
         self._control = parts.control
         self._decoder = Decoder(placeholder=parts.placeholder)
         self._retry_decoder = Decoder(placeholder=parts.placeholder, standalone=True)  # the writer thread's own
-        self._plans = Plans(parts.pipeline)
+        self._plans = Plans(parts.pipeline, parts.keys)
+        self._seal = Seal(parts.keys, self._plans.masked_topics)
         self._partitions = Partitions(parts.consumer, parts.control, self._plans.source_of)
         self._epochs = Epochs(parts.control, parts.ask_identity, parts.clock)
         self._epoch_of: dict[str, int] = {}
@@ -88,7 +93,9 @@ class Worker:
         limits = Limits(min(most, parts.pipeline.batch.rows), parts.pipeline.batch.bytes)
         self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
         wait_s = parts.pipeline.parked.wait_hours * 3600.0
-        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s)
+        self._writer = Writer(
+            parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s, self._seal.sealed
+        )
         self._meter = Meter(parts.clock, parts.now_us)
         self._limits = ParkedLimits(parts.pipeline, parts.control, parts.clock)
         self._asked: set[Held] = set()  # keys whose retry waits for the writer
@@ -293,7 +300,8 @@ class Worker:
         return "" if tracker is None else tracker.state()
 
     def _remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
-        return remapped(parked, self._retry_decoder, self._plans.of)
+        opened = msgspec.structs.replace(parked, record=self._seal.opened(parked.record))
+        return remapped(opened, self._retry_decoder, self._plans.of)
 
     def _check_waiting(self) -> None:
         waiting, most = self._writer.waiting(), self.pipeline.parked.max_waiting

@@ -22,7 +22,7 @@ from cdc.engine.order import WAIT_S, Held, Waiting
 from cdc.engine.parked import Guard, Remap, retry
 from cdc.errors import Fenced, Transient
 from cdc.retry import retrying
-from cdc.target.base import WAITING, Owner, Target
+from cdc.target.base import WAITING, Owner, Parked, Target
 
 _log = structlog.get_logger(__name__)
 
@@ -52,12 +52,13 @@ class Writer:
         pool: Executor | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait_s: float = WAIT_S,
+        sealed: Callable[[Parked], Parked] = lambda parked: parked,
     ) -> None:
-        """`wait_s`: see `Waiting`."""
+        """`wait_s`: see `Waiting`; `sealed`: see `Applier`."""
         self._target = target
         self._owner = owner
         self._waiting = Waiting(target.related, clock, wait_s)
-        self._applier = Applier(target, failpoint, self._waiting)
+        self._applier = Applier(target, failpoint, self._waiting, sealed)
         self._pool = pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[Written] | None = None
         self.finished = threading.Event()

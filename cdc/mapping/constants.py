@@ -30,6 +30,20 @@ def typed(value: Any, sql_type: str | None) -> tuple[ColumnType, Value]:
     return type_.column, write(canonical) if write else canonical
 
 
+def of_type(value: Any, type_: ColumnType) -> Value:
+    """The canonical value of a constant in a column of this type. Raises `ValueError` or `ArithmeticError` when it is
+    none, or when the expression language has no such type."""
+    own = sqltypes.plain(type_)
+    read, write = (sqltypes.reader(own), sqltypes.encoder(own)) if own is not None else (None, None)
+    if read is None:
+        raise ValueError("constants are for texts, numbers, booleans, dates, timestamps and UUIDs")
+    text = _text(value)
+    if own == TEXT and type_.length is not None and len(text) > type_.length:
+        raise ValueError(f"it is longer than {type_.length}")
+    canonical = read(text)
+    return write(canonical) if write else canonical
+
+
 def _declared(sql_type: str | None) -> Type | None:
     if sql_type is None:
         return None

@@ -75,6 +75,14 @@ def compile_expression(text: str, schema: TableSchema) -> Expression:
     return Expression(checker.column_type(tree, node), inputs, call)
 
 
+def columns_read(text: str) -> list[str]:
+    """The columns that an expression names; none where it is no expression."""
+    try:
+        return sorted({column.name for column in _parse(text).find_all(exp.Column)})
+    except ExpressionError:
+        return []
+
+
 def syntax_problems(text: str) -> tuple[Problem, ...]:
     """What can be said without a schema: syntax, and functions that are not available."""
     try:

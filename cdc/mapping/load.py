@@ -15,6 +15,7 @@ from cdc.errors import Usage
 from cdc.mapping import model
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean, from_yaml
 from cdc.mapping.expressions import syntax_problems
+from cdc.mapping.mask_checks import key_findings
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.request_checks import request_findings
 from cdc.mapping.rule_checks import rule_findings
@@ -161,6 +162,7 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():
             within = (problem.start, problem.length)
             yield table.finding(problem.code, problem.message, path, help=problem.help, within=within)
+    yield from key_findings(table, table.key or ())
     yield from request_findings(table, None if columns.everything is not None else columns.named, table.key)
     if columns.everything is not None:
         below: ValuePath = ("columns", model.EVERYTHING, "rename")

@@ -90,8 +90,24 @@ def of_column(column: Column, source: str) -> Type:
         return NUMERIC if native in _NUMERICS or source == "mariadb" else _opaque(column)
     if kind is Kind.JSON:  # hstore arrives as JSON too, but its -> means something else
         return {"json": JSON, "jsonb": JSONB}.get(native) or _opaque(column)
-    plain = {Kind.BOOLEAN: BOOLEAN, Kind.DATE: DATE, Kind.TIMESTAMP: TIMESTAMP, Kind.UUID: UUID}
-    return plain.get(kind) or _opaque(column)
+    return _PLAIN.get(kind) or _opaque(column)
+
+
+def plain(type_: ColumnType) -> Type | None:
+    """The type whose values look like those of a column, whatever it is called; None when there is none."""
+    if type_.kind is Kind.INTEGER:
+        return _integer(type_.native)
+    return _PLAIN.get(type_.kind)
+
+
+_PLAIN: Final = {
+    Kind.BOOLEAN: BOOLEAN,
+    Kind.DATE: DATE,
+    Kind.TIMESTAMP: TIMESTAMP,
+    Kind.UUID: UUID,
+    Kind.TEXT: TEXT,
+    Kind.DECIMAL: NUMERIC,
+}
 
 
 def _integer(native: str) -> Type:

@@ -20,6 +20,7 @@ _LEAVES = {
     "errors",
     "settings",
     "references",
+    "keys",
     "retry",
     "templates",
     "yamlfile",
