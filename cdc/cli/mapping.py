@@ -8,6 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from cdc.author import cases
+from cdc.cli import mapping_test
 from cdc.cli.common import Connections
 from cdc.control.feeds import unknown_names
 from cdc.errors import Usage
@@ -16,7 +18,8 @@ from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
 from cdc.settings import DEFAULT_PATH, load
 
-app = App(name="mapping", help="Check mapping files; show what they may say.")
+app = App(name="mapping", help="Write, check and test mapping files; show what they may say.")
+app.command(mapping_test.app)
 
 Output = Annotated[Format, Parameter(name=["--output", "-o"], help="For people, for programs, for pull requests.")]
 _FOLDER = Path("mappings")
@@ -54,14 +57,17 @@ def lint(
 def schema(
     *,
     write: Annotated[
-        bool, Parameter(help=f"Write it to {_FOLDER / schema_json.FILE_NAME} instead.", negative="")
+        bool, Parameter(help=f"Write both to {_FOLDER}/ instead, where editors look for them.", negative="")
     ] = False,
+    tests: Annotated[bool, Parameter(help="Of a file of tests.", negative="")] = False,
 ) -> None:
-    """The JSON Schema of a pipeline file, which editors complete and check by."""
+    """The JSON Schema of a pipeline file, or of one of tests, which editors complete and check by."""
     if write:
         (_FOLDER / schema_json.FILE_NAME).write_text(schema_json.text(), encoding="utf-8")
+        (_FOLDER / cases.SCHEMA_FILE).write_text(cases.schema_text(), encoding="utf-8")
         return
-    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(schema_json.text(), end="")
+    text = cases.schema_text() if tests else schema_json.text()
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(text, end="")
 
 
 @app.command(name="functions")
