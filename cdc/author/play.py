@@ -12,10 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from cdc.author.differences import RowDifference
 from cdc.author.script import EPOCH, Expected, Image, Script
 from cdc.decisions import word
 from cdc.engine.apply import Applied, Applier
+from cdc.engine.build import with_rules
 from cdc.engine.intake import Intake, Limits, Owned, remapped
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.order import Held
@@ -37,7 +40,6 @@ from cdc.model import (
 )
 from cdc.source.envelope import Decoder
 from cdc.target.base import Advance, Owner, Parked, Target
-from cdc.target.contributions import ContributingTarget
 
 WRITTEN_BEFORE = Position(EPOCH, 0, 1)
 """Of rows that this pipeline wrote before the first event."""
@@ -48,11 +50,11 @@ class Ground(Protocol):
 
     pipeline: Pipeline
 
-    def target(self) -> ContributingTarget:
+    def target(self) -> Target:
         """The target, not open yet."""
 
-    def put_foreign(self, table: TargetTable, rows: Sequence[Image]) -> None:
-        """Rows that somebody else made, in a prepared table."""
+    def disown(self, table: TargetTable) -> None:
+        """Make the rows that are in a prepared table, at the lowest position, somebody else's."""
 
     def differences(self, name: str, table: TargetTable, expected: Sequence[Expected]) -> list[RowDifference]:
         """Where the table's rows differ from these; `name`: what the test calls it. The target is closed by then."""
@@ -115,10 +117,7 @@ class _Player:
         self.script = script
         self.ground = ground
         pipeline = ground.pipeline
-        rules = {each.target_id: each.rules for each in pipeline.tables if each.contributor and each.rules}
-        inner = ground.target()
-        self.merging = MergingTarget(inner, rules) if rules else None
-        self.target: Target = self.merging or inner
+        self.target = with_rules(pipeline, ground.target())
         self.owner = Owner(pipeline.name, pipeline.target)
         self.plans = Plans(pipeline)
         decoder = _Decoded(event for events in script.events for event in events)
@@ -148,19 +147,21 @@ class _Player:
         self._put_rows()
 
     def _written(self, table: TargetTable) -> TargetTable:
-        return table if self.merging is None else self.merging.written(table)
+        return self.target.written(table) if isinstance(self.target, MergingTarget) else table
 
     def _put_rows(self) -> None:
-        for name, rows in self.script.given.items():
-            table = self.played.tables[name]
-            made = [
-                MappedRow(RowOp.UPSERT, key_of(table, row), row, WRITTEN_BEFORE, NO_RECORD, created=True)
-                for row in rows
-            ]
-            with self.target.begin() as transaction:
-                transaction.write(table, [Write(row, row.position) for row in made])
         for name, rows in self.script.foreign.items():
-            self.ground.put_foreign(self.played.tables[name], rows)
+            self._put(name, rows, Position(0, 0, 0))
+            self.ground.disown(self.played.tables[name])
+        for name, rows in self.script.given.items():
+            self._put(name, rows, WRITTEN_BEFORE)
+
+    def _put(self, name: str, rows: Sequence[Image], position: Position) -> None:
+        table = msgspec.structs.replace(self.played.tables[name], rules=None)
+        self.target.prepare(table)
+        made = [MappedRow(RowOp.UPSERT, key_of(table, row), row, position, NO_RECORD) for row in rows]
+        with self.target.begin() as transaction:
+            transaction.write(table, [Write(row, position) for row in made])
 
     def event(self, events: Sequence[ChangeEvent]) -> list[Decided]:
         """Both halves of a change of key are one event here."""

@@ -15,6 +15,7 @@ import msgspec
 from cdc.author import sources, values
 from cdc.author.cases import Case, CaseFile, Event, Row
 from cdc.engine.plans import Plans
+from cdc.mapping import constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean
 from cdc.mapping.model import Pipeline
 from cdc.model import (
@@ -313,16 +314,26 @@ class _Writer:
         table = self._table(part, name, tables)
         for number, row in enumerate(getattr(self.case, part)[name] if table else ()):
             assert table is not None
-            found = self._named(table, row, (part, name, number))
+            found = self._constants(name) | self._named(table, row, (part, name, number))
             yield tuple([found.get(column.name) for column in table.columns])
+
+    def _constants(self, name: str) -> dict[str, Value]:
+        """What a row of this target table holds whatever its source row is."""
+        mapping = next(table for table in self.pipeline.tables if str(table.to) == name)
+        named = {column: spec for column, spec in mapping.columns.named.items() if "value" in spec.model_fields_set}
+        return {column: constants.typed(spec.value, spec.type)[1] for column, spec in named.items()}
 
     def _expected(self, name: str, tables: Mapping[str, TargetTable]) -> Iterator[Expected]:
         table = self._table("rows", name, tables)
+        seen: set[Image] = set()
         for number, row in enumerate(self.case.rows[name] if table else ()):
             assert table is not None
             path: ValuePath = ("rows", name, number)
             found = self._named(table, row, path)
             key = tuple([found.get(column) for column in table.key])
+            if key in seen:
+                self._error("a row with this key is written above", path)
+            seen.add(key)
             yield Expected(key, found, (*self.path, *path))
 
     def _named(self, table: TargetTable, row: Row, path: ValuePath) -> dict[str, Value]:

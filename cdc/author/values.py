@@ -81,6 +81,13 @@ def same(one: Value, other: Value, type_: ColumnType) -> bool:
         return bool(one == other)
 
 
+def same_text(one: str | None, other: str | None, type_: ColumnType) -> bool:
+    """The same of what a database shows of two values: one that has no such type keeps its text."""
+    if type_.kind is Kind.ARRAY:
+        type_ = ColumnType(Kind.JSON, "json")
+    return one == other or (type_.kind in (Kind.DECIMAL, Kind.JSON) and same(one, other, type_))
+
+
 # -- reading
 
 

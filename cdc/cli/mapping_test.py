@@ -10,6 +10,9 @@ from cyclopts import App, Parameter
 
 from cdc.author.cases import find_cases
 from cdc.author.differences import RowDifference
+from cdc.author.grounds import DatabaseGround, MemoryGround
+from cdc.author.play import Ground
+from cdc.author.script import Script
 from cdc.author.testing import Result, check_any, run_files
 from cdc.cli import shown
 from cdc.cli.common import Connections
@@ -32,6 +35,10 @@ def play_tests(
     verbose: Annotated[
         bool, Parameter(name=["--verbose", "-v"], help="Say also what was decided about each event.", negative="")
     ] = False,
+    target: Annotated[
+        str | None,
+        Parameter(name=["--target"], help="On this target of connections.yaml, in a scratch place that is removed."),
+    ] = None,
     output: Output = "table",
     connections: Connections = DEFAULT_PATH,
 ) -> int:
@@ -40,7 +47,12 @@ def play_tests(
     Exit code 0: all passed, 1: some did not.
     """
     paths = find_cases(files or (_FOLDER,))
-    results = run_files(paths, kind_of(connections), only=only)
+    settings = None if target is None else load(connections).target(target)
+
+    def ground(script: Script) -> Ground:
+        return MemoryGround(script.pipeline) if settings is None else DatabaseGround(script, settings)
+
+    results = run_files(paths, kind_of(connections), ground, only)
     check_any(results, only)
     if output == "json":
         shown.print_json([each.to_dict() for each in results])
