@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from cdc.author import cases
+from cdc.author import cases, scaffold
 from cdc.cli import mapping_test
 from cdc.cli.common import Connections
 from cdc.control.feeds import unknown_names
@@ -16,6 +16,7 @@ from cdc.errors import Usage
 from cdc.mapping import functions, schema_json
 from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
+from cdc.mapping.model import QualifiedName
 from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="mapping", help="Write, check and test mapping files; show what they may say.")
@@ -76,3 +77,38 @@ def list_functions() -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for line in functions.described():
         console.print(line)
+
+
+@app.command
+def new(
+    source: Annotated[str, Parameter(help="The source, as connections.yaml names it.")],
+    /,
+    *tables: Annotated[str, Parameter(help="Its tables: schema.table, or database.table in MariaDB.")],
+    to: Annotated[
+        tuple[str, ...], Parameter(help="The target table of each, in the same order; default: TARGET.table.")
+    ] = (),
+    target: Annotated[str, Parameter(name=["--target"], help="The target, as connections.yaml names it.")] = "hub",
+    pipeline: Annotated[
+        str | None, Parameter(help="The pipeline's name; default: the file's, or the source's.")
+    ] = None,
+    write: Annotated[Path | None, Parameter(help="Write it to this file, which is not there yet.")] = None,
+    connections: Connections = DEFAULT_PATH,
+) -> None:
+    """A first mapping of source tables, from the live catalog: each column with its type and comment, the key, and what
+    cannot be captured."""
+    if not tables:
+        raise Usage("no table is named", hint=f"cdc mapping new {source} schema.table")
+    if to and len(to) != len(tables):
+        raise Usage(f"{len(tables)} tables, but {len(to)} times --to")
+    if write is not None and write.exists():
+        raise Usage("the file is there already", where=str(write), hint="write to another, and take over what you want")
+    settings = load(connections).source(source)
+    found = scaffold.read_tables(settings, tables)
+    names = to or tuple(str(QualifiedName(target, table.name)) for table in found)
+    name = pipeline or (write.stem if write else source)
+    text = scaffold.scaffold(source, settings.kind, found, target, names, name)
+    if write is None:
+        Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(text, end="")
+    else:
+        write.write_text(text, encoding="utf-8")
+        Console(soft_wrap=True, highlight=False, markup=False).print(f"{write} is written: cdc mapping lint {write}")

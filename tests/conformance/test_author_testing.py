@@ -9,9 +9,18 @@ import pytest
 
 from cdc.author.cases import find_cases
 from cdc.author.grounds import DatabaseGround
+from cdc.author.scaffold import read_tables, scaffold
 from cdc.author.testing import Result, run_files
 from cdc.db import mariadb as mariadb_server
-from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Secret, SqliteTargetSettings, TargetSettings
+from cdc.errors import Usage
+from cdc.settings import (
+    MariaDbTargetSettings,
+    PostgresTargetSettings,
+    Secret,
+    SourceSettings,
+    SqliteTargetSettings,
+    TargetSettings,
+)
 from tests.fix_stack import Database
 
 TESTS = find_cases([Path(__file__).parents[2] / "mappings"])
@@ -90,6 +99,30 @@ def test_postgresql(database: Database, tmp_path: Path) -> None:
         left = {name for (name,) in tables if connection.execute(f"SELECT 1 FROM cdc.{name}").fetchone()}
         assert left == {"state_version"}
         assert not [name for (name,) in tables if name.startswith("tombstone")]
+
+
+@pytest.mark.database
+def test_a_first_mapping_from_the_live_catalog(database: Database) -> None:
+    at = database.server
+    source = SourceSettings(
+        name="crm",
+        kind="postgresql",
+        host=at.host,
+        port=at.port,
+        user=at.user,
+        password=Secret.of(at.password),
+        database=database.name,
+    )
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TYPE mood AS ENUM ('good')")
+        connection.execute("CREATE TABLE people (id bigint PRIMARY KEY, how mood, name varchar(20) NOT NULL)")
+        connection.execute("COMMENT ON COLUMN people.name IS 'as they say it'")
+    with pytest.raises(Usage, match="no table public.peple") as raised:
+        read_tables(source, ["public.peple"])
+    assert raised.value.hint == "did you mean 'public.people'?"
+    text = scaffold("crm", "postgresql", read_tables(source, ["public.people"]), "hub", ["hub.people"], "p")
+    assert "      name: name # character varying(20), not null: as they say it" in text
+    assert "      how: how # mood" in text
 
 
 @pytest.mark.database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def test_tests_name_their_schema_and_it_is_up_to_date() -> None:
     for path in (FOLDER / "tests").glob("*.yaml"):
         assert path.read_text().splitlines()[0] == MODELINE, path.name
     assert (FOLDER / SCHEMA_FILE).read_text() == schema_text(), "run: cdc mapping schema --write"
+
+
+def test_the_example_in_the_readme_passes(tmp_path: Path) -> None:
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "\ntests:\n" in block]
+    path = tmp_path / "readme.yaml"
+    path.write_text(text.replace("../crm.yaml", str(FOLDER / "crm.yaml")), encoding="utf-8")
+    (result,) = run_files([path], lambda source: "postgresql")
+    assert result.findings == []
 
 
 def test_a_pipeline_file_finds_its_tests(tmp_path: Path) -> None:
