@@ -112,12 +112,13 @@ def test_a_first_mapping_from_the_live_catalog(database: Database) -> None:
         user=at.user,
         password=Secret.of(at.password),
         database=database.name,
+        connector=Path("crm.json"),
     )
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute("CREATE TYPE mood AS ENUM ('good')")
         connection.execute("CREATE TABLE people (id bigint PRIMARY KEY, how mood, name varchar(20) NOT NULL)")
         connection.execute("COMMENT ON COLUMN people.name IS 'as they say it'")
-    with pytest.raises(Usage, match="no table public.peple") as raised:
+    with pytest.raises(Usage, match="no table") as raised:
         read_tables(source, ["public.peple"])
     assert raised.value.hint == "did you mean 'public.people'?"
     text = scaffold("crm", "postgresql", read_tables(source, ["public.people"]), "hub", ["hub.people"], "p")
