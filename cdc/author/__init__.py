@@ -1,6 +1,7 @@
 """The mapping author's loop: scaffold and test; preview, plan and apply will live here.
 
     scaffold.py    a first mapping, from the source's catalog
+    explain.py     what each target column becomes, and the way back from each source column
     cases.py       tests of mappings: what mappings/tests/*.yaml may say
     script.py      a test made ready: its source tables, events and rows (sources.py, values.py: types and values as
                    people write them)

@@ -9,13 +9,15 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from cdc.author import cases, scaffold
-from cdc.cli import mapping_test
+from cdc.author import explain as explaining
+from cdc.cli import mapping_test, shown
 from cdc.cli.common import Connections
 from cdc.control.feeds import unknown_names
 from cdc.errors import Usage
 from cdc.mapping import functions, schema_json
 from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
+from cdc.mapping.load import load as load_pipeline
 from cdc.mapping.model import QualifiedName
 from cdc.settings import DEFAULT_PATH, load
 
@@ -112,3 +114,40 @@ def new(
     else:
         write.write_text(text, encoding="utf-8")
         Console(soft_wrap=True, highlight=False, markup=False).print(f"{write} is written: cdc mapping lint {write}")
+
+
+@app.command
+def explain(
+    file: Annotated[Path, Parameter(help="The pipeline file.")],
+    /,
+    *tables: Annotated[str, Parameter(help="Only these target or source tables: schema.table.")],
+    output: shown.Output = "table",
+    connections: Connections = DEFAULT_PATH,
+) -> None:
+    """What each target column becomes: where it comes from, its type in each kind of database; and which target columns
+    read a source column. Asks the source's catalog for its columns."""
+    found = explaining.explain(load(connections), load_pipeline(file), tables)
+    if not found:
+        raise Usage(f"no mapping of {', '.join(tables)}", where=str(file))
+    if output == "json":
+        shown.print_json([each.to_dict() for each in found])
+        return
+    for each in found:
+        _print_explained(each)
+
+
+def _print_explained(found: explaining.TableExplained) -> None:
+    console = shown.console()
+    console.print(f"{found.source}: {found.table} → {found.to}  ({found.where})")
+    table = shown.table("column", "from", "postgresql", "mariadb", "sqlite", "")
+    for column in found.columns:
+        by = column.by if column.origin == "copy" else f"{column.origin}: {column.by}"
+        mark = "key" if column.key else "" if column.nullable else "not null"
+        table.add_row(column.name, by, *(column.types[kind] for kind in ("postgresql", "mariadb", "sqlite")), mark)
+    console.print(table)
+    back = shown.table("source column", "becomes")
+    for name, targets in found.used.items():
+        back.add_row(name, ", ".join(targets) or "(left out)")
+    console.print(back)
+    for warning in found.warnings:
+        console.print(f"warning: {warning}")

@@ -8,11 +8,13 @@ import psycopg
 import pytest
 
 from cdc.author.cases import find_cases
+from cdc.author.explain import explain_table
 from cdc.author.grounds import DatabaseGround
 from cdc.author.scaffold import read_tables, scaffold
 from cdc.author.testing import Result, run_files
 from cdc.db import mariadb as mariadb_server
 from cdc.errors import Usage
+from cdc.mapping.load import loads
 from cdc.settings import (
     MariaDbTargetSettings,
     PostgresTargetSettings,
@@ -124,6 +126,8 @@ def test_a_first_mapping_from_the_live_catalog(database: Database) -> None:
     text = scaffold("crm", "postgresql", read_tables(source, ["public.people"]), "hub", ["hub.people"], "p")
     assert "      name: name # character varying(20), not null: as they say it" in text
     assert "      how: how # mood" in text
+    explained = explain_table(loads(text).tables[0], read_tables(source, ["public.people"])[0], "postgresql")
+    assert [each.types["postgresql"] for each in explained.columns] == ["bigint", "text", "varchar(20)"]
 
 
 @pytest.mark.database
