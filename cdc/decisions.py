@@ -106,6 +106,15 @@ def met(decision: Decision) -> Conflict | None:
     return _STALE if decision.outcome is Outcome.SKIPPED and decision.reason == ConflictType.STALE else None
 
 
+def word(outcome: str, reason: str) -> str:
+    """How a decision is told in one word: applied, type:action, parked:reason, skipped:reason."""
+    if outcome == Outcome.PARKED:
+        return f"parked:{reason}"
+    if ":" in reason:  # a conflict's type and what was done about it
+        return reason
+    return f"{outcome}:{reason}" if reason else str(outcome)
+
+
 def named(columns: Sequence[TargetColumn], values: Sequence[Value]) -> dict[str, Value]:
     """Values of a row by column."""
     return {column.name: value for column, value in zip(columns, values, strict=True)}

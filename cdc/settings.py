@@ -298,6 +298,11 @@ class Settings:
         """The kind that the file says, also where other parts of the entry cannot be read now."""
         return str(self._mapping(("targets", name)).get("kind"))
 
+    def source_kind(self, name: str) -> SourceKind:
+        """The same of a source; postgresql where the file does not know it."""
+        known = name in self._sources and self._mapping(("sources", name)).get("kind") == "mariadb"
+        return "mariadb" if known else "postgresql"
+
     @property
     def rest_targets(self) -> tuple[str, ...]:
         """Those of the targets that are REST APIs."""

@@ -75,7 +75,12 @@ def check_keys(settings: Settings, pipeline: Pipeline) -> None:
 
 def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:
     """The target of a pipeline's part, of whatever kind; it connects when it is opened."""
-    target = _plain_target(settings, pipeline, failpoint)
+    return with_rules(pipeline, _plain_target(settings, pipeline, failpoint))
+
+
+def with_rules(pipeline: Pipeline, target: Target) -> Target:
+    """The target, and around it what makes rows of several sources where the pipeline has such tables. Raises `Usage`
+    for rules that this target does not follow."""
     _check_rules(pipeline, target)
     rules = {table.target_id: table.rules for table in pipeline.tables if table.contributor and table.rules}
     if not rules:

@@ -56,6 +56,10 @@ class MergingTarget:
         else:
             self._tables.prepare(table)
 
+    def written(self, table: TargetTable) -> TargetTable:
+        """The target table that rows of a prepared table end in."""
+        return table if table.contributes is None else self._tables.of(table).merged.table
+
     def related(self, table: TargetTable) -> Related:
         """Of a contribution: what the row that it is a part of refers to, as far as the contribution says so."""
         if table.contributes is None:

@@ -56,7 +56,7 @@ class Plans:
         if plans is None:
             topic = f"{schema.source}.{schema.namespace}.{schema.table}"
             plans = [
-                compile_table(table, schema, refuse=_refuser(schema), keys=self._keys)
+                compile_table(table, schema, refuse=refuser(schema), keys=self._keys)
                 if schema.key
                 else KeylessPlan(table)
                 for table in self._tables(topic)
@@ -90,7 +90,9 @@ class Plans:
         return tables
 
 
-def _refuser(schema: TableSchema) -> Callable[[Column], str | None]:
+def refuser(schema: TableSchema) -> Callable[[Column], str | None]:
+    """Why a column of this source cannot be carried exactly, for `compile_table`."""
+
     def refuse(column: Column) -> str | None:
         found = refusal(column.type, schema.kind)
         return None if found is None else found.reason

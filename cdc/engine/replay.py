@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.conflict.contributions import Document, decode, encode
+from cdc.decisions import word
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.oracle import HEALING
 from cdc.engine.plans import Plans
@@ -129,7 +130,9 @@ class Replay:
                         decision = self._decide(transaction, table, row)
                     assert isinstance(decision, Decision)
                     columns = decision.conflict.columns if decision.conflict is not None else ()
-                    self.decided[table.mapping, event.record.where, key] = Decided(_word(decision), key, columns, event)
+                    self.decided[table.mapping, event.record.where, key] = Decided(
+                        word(decision.outcome, decision.reason), key, columns, event
+                    )
 
     def _remember(self, table: TargetTable, row: MappedRow, event: ChangeEvent) -> None:
         """A row's first change says by its before image that it was there, and how."""
@@ -210,11 +213,3 @@ def _untouched(document: Document, key: str, touched: Touched, numbers: Mapping[
             if said.values is not None and (key, contributor, source_key) not in touched.words
         }
     return Document(0, "", {contributor: rows for contributor, rows in by.items() if rows})
-
-
-def _word(decision: Decision) -> str:
-    if decision.outcome is Outcome.PARKED:
-        return f"parked:{decision.reason}"
-    if decision.conflict is None and decision.reason:
-        return f"{decision.outcome}:{decision.reason}"
-    return decision.reason or decision.outcome.value

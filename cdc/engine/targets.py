@@ -28,12 +28,15 @@ from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.postgres_scratch import PostgresScratch
 from cdc.target.rest import capabilities as rest_capabilities
 from cdc.target.rest_delivery import StateStore
 from cdc.target.rows import TargetRows
+from cdc.target.scratch import Scratch
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlite_rows import SqliteRows
+from cdc.target.sqlscratch import MariaDbScratch, SqliteScratch
 from cdc.target.sqlstate_audit import SqlAuditLog
 from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_operator import SqlOperator
@@ -109,6 +112,17 @@ def open_rows(settings: SqliteTargetSettings | MariaDbTargetSettings, table: Tar
     if isinstance(settings, MariaDbTargetSettings):
         return MariaDbRows(open_database(settings, settings.database), table)
     return SqliteRows(_sql(settings)(False), table)
+
+
+def open_scratch(settings: TargetSettings, name: str) -> Scratch:
+    """A place of its own in a target, connected; `name`: of the pipeline that is played there."""
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresScratch(settings, _postgres(settings, "test"), name)
+        case MariaDbTargetSettings():
+            return MariaDbScratch(settings, name)
+        case SqliteTargetSettings():
+            return SqliteScratch(settings)
 
 
 def _sql(settings: SqliteTargetSettings | MariaDbTargetSettings) -> Connect:

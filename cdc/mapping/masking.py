@@ -132,7 +132,7 @@ def _ends_only(partial: Partial) -> Callable[[str], str]:
 
 
 def _key(mask: Mask, keys: Keyring, purpose: str) -> bytes:
-    if mask.key not in keys.names:
+    if not keys.versions(mask.key):
         message = f"there is no masking key '{mask.key}'"
         raise MaskError(message, "add it under masking: in connections.yaml", code="no-masking-key")
     return keys.key(mask.key, mask.version, purpose)

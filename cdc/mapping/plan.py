@@ -204,6 +204,11 @@ class Plan:
         self._rules = target.rules
         self._key_of = picker(target.key_indexes)
 
+    @property
+    def makers(self) -> tuple[Maker, ...]:
+        """How the values of `target.columns` are made, in their order."""
+        return self._makers
+
     def map(self, event: ChangeEvent) -> Mapped:
         """What `event` (of this plan's schema version) says about the target. Raises `Poison`: the event is parked."""
         (mapped,) = self.map_batch((event,))
