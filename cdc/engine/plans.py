@@ -35,6 +35,9 @@ class Plans:
     def sources(self) -> list[str]:
         return sorted({table.source_name for tables in self._by_topic.values() for table in tables})
 
+    def reads(self, topic: str) -> bool:
+        return topic in self._by_topic
+
     def source_of(self, topic: str) -> str:
         return self._by_topic[topic][0].source_name
 

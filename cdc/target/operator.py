@@ -221,8 +221,8 @@ class Operator(Protocol):
         """Take a request back; the fence rises. False: there is none (any more)."""
 
     def deploy(self, version: Deployed) -> bool:
-        """Make it the version that workers run, in all partitions at once (see `cdc.target.versions`). False: its number
-        is not the next one (any more), and nothing was changed."""
+        """Make it the version that workers run, in all partitions at once (see `cdc.target.versions`). False: its
+        number is not the next one (any more), and nothing was changed."""
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """Remember an epoch; a number that is there already keeps its identity."""

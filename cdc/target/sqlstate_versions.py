@@ -23,7 +23,7 @@ def versions(database: Database, mine: tuple[str, str], most: int = 1_000_000) -
         " ORDER BY number DESC LIMIT ?",
         (*mine, most),
     )
-    return [Deployed(*rest, at=datetime.fromtimestamp(at_us / 1e6, UTC)) for *rest, at_us in rows]
+    return [Deployed(*row[:-1], datetime.fromtimestamp(row[-1] / 1e6, UTC)) for row in rows]
 
 
 def switches(database: Database, mine: tuple[str, str]) -> list[Switch]:
