@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -30,8 +31,14 @@ def newest(operator: Operator) -> Deployed | None:
 
 
 def says_the_same(one: Pipeline, other: Pipeline) -> bool:
-    """Whether two texts mean the same for their target; comments, order of keys and line breaks are no difference."""
-    return one.model_dump() == other.model_dump()
+    """Whether two texts mean the same for their target; comments, line breaks and the order of things are none."""
+    return _meaning(one) == _meaning(other)
+
+
+def _meaning(pipeline: Pipeline) -> dict[str, Any]:
+    return pipeline.model_dump(exclude={"description"}) | {
+        "tables": {table.id: table.model_dump() for table in pipeline.tables}
+    }
 
 
 def as_deployed(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Pipeline]:

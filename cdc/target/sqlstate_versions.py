@@ -23,7 +23,10 @@ def versions(database: Database, mine: tuple[str, str], most: int = 1_000_000) -
         " ORDER BY number DESC LIMIT ?",
         (*mine, most),
     )
-    return [Deployed(*row[:-1], datetime.fromtimestamp(row[-1] / 1e6, UTC)) for row in rows]
+    return [
+        Deployed(number, text, file, who, reason, restores, datetime.fromtimestamp(at_us / 1e6, UTC))
+        for number, text, file, who, reason, restores, at_us in rows
+    ]
 
 
 def switches(database: Database, mine: tuple[str, str]) -> list[Switch]:
