@@ -8,12 +8,14 @@ from typing import Any
 import structlog
 
 from cdc.control.operate import opened, who
+from cdc.control.park import Place
 from cdc.engine.deployed import file_of, read
-from cdc.errors import Transient
+from cdc.errors import Transient, Usage
 from cdc.mapping.model import Pipeline
+from cdc.model import TopicPartition
 from cdc.settings import Settings
 from cdc.target.operator import Operator
-from cdc.target.versions import Deployed
+from cdc.target.versions import Deployed, in_force, version_at
 
 _log = structlog.get_logger(__name__)
 
@@ -73,3 +75,22 @@ def _as_deployed(settings: Settings, pipeline: Pipeline) -> Pipeline:
             see=f"cdc mapping plan {pipeline.label}",
         )
     return running
+
+
+def history(settings: Settings, pipeline: Pipeline) -> list[Deployed]:
+    """All deployed versions, the newest first."""
+    with opened(settings, pipeline) as operator:
+        return operator.versions()
+
+
+def version_of(settings: Settings, pipeline: Pipeline, place: Place) -> Deployed:
+    """The version that applied a record, or will. Raises `Usage` when none was deployed then."""
+    with opened(settings, pipeline) as operator:
+        versions = operator.versions()
+        newest = versions[0].number if versions else 0
+        known = in_force(operator.switches(), newest).get(TopicPartition(place.topic, place.partition))
+    number = newest if known is None else version_at(known, place.offset)
+    found = next((version for version in versions if version.number == number), None)
+    if found is None:
+        raise Usage(f"no version was deployed when {place} was applied", hint="a file was run, as it was then")
+    return found

@@ -122,8 +122,8 @@ def make(settings: Settings, pipeline: Pipeline, restores: int | None = None) ->
         deployed = newest(operator)
         marks = operator.partitions()
         speed = fastest(operator.workers())
-    old = None if deployed is None else read(deployed, pipeline.target)
     notes: list[str] = []
+    old = None if deployed is None else _readable(deployed, pipeline.target, notes)
     with _schemas(settings, notes) as schema_of:
         after = {table.id: _compiled(table, schema_of) for table in pipeline.tables}
         before = {} if old is None else {table.id: _formerly(table, schema_of) for table in old.tables}
@@ -149,6 +149,15 @@ def make(settings: Settings, pipeline: Pipeline, restores: int | None = None) ->
         restores=restores,
     )
     return Prospect(plan, tuple(each.target for each in after.values() if each is not None))
+
+
+def _readable(deployed: Deployed, target: str, notes: list[str]) -> Pipeline | None:
+    """What is deployed; None when it cannot be run, which is what a rollback is for."""
+    try:
+        return read(deployed, target)
+    except Terminal as error:
+        notes.append(f"{error.what}: all is shown as new")
+        return None
 
 
 def moved(plan: RolloutPlan, now: RolloutPlan) -> tuple[str, ...]:
@@ -279,9 +288,3 @@ def _reloads(
             rows = outlooks[str(table.to)].rows if str(table.to) in outlooks else None
             seconds = None if rows is None or speed is None else round(rows / speed, 1)
             yield Reload(str(table.to), table.source_name, str(table.from_), rows, seconds)
-
-
-def history(settings: Settings, pipeline: Pipeline) -> list[Deployed]:
-    """All deployed versions, the newest first."""
-    with opened(settings, pipeline) as operator:
-        return operator.versions()

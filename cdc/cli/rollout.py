@@ -11,11 +11,13 @@ from cyclopts import App, Parameter
 
 from cdc.author.apply import apply as apply_plan
 from cdc.author.apply import older
+from cdc.author.deployment import history as read_history
+from cdc.author.deployment import version_of
 from cdc.author.plan import RolloutPlan, load_plan, make, save
-from cdc.author.plan import history as read_history
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
 from cdc.cli.shown import Execute, Output, Reason
+from cdc.control.park import read_place
 from cdc.control.run import one_pipeline
 from cdc.mapping.model import Pipeline
 from cdc.ops.audit import audited, check_reason
@@ -123,12 +125,16 @@ def history(
     /,
     *,
     text: Annotated[int | None, Parameter(help="Print the file's text in this version.")] = None,
+    at: Annotated[
+        str | None, Parameter(help="Only the version that applied the record TOPIC:PARTITION:OFFSET.")
+    ] = None,
     output: Output = "table",
     mappings: Mappings = Path("mappings"),
     connections: Connections = DEFAULT_PATH,
 ) -> int:
     """The versions that were deployed, the newest first: when, by whom, why. The first one is deployed."""
-    found = read_history(load(connections), one_pipeline(mappings, pipeline))
+    settings, one = load(connections), one_pipeline(mappings, pipeline)
+    found = read_history(settings, one) if at is None else [version_of(settings, one, read_place(at))]
     if text is not None:
         wanted = [version for version in found if version.number == text]
         for version in wanted:
