@@ -53,6 +53,7 @@ _OF_TABLE: Mapping[str, Meaning] = {
     "on_delete": (("forward-only",), "deletes from now on"),
     "soft_delete_column": (("breaking", "forward-only"), "marks in the other column stay as they are"),
     "on_truncate": (("forward-only",), "truncates from now on"),
+    "where": (("re-load",), "rows that do not belong any more stay until they change, or a re-load and `cdc sweep`"),
     "rest": (("forward-only",), "requests from now on"),
     "rules": (("forward-only",), "conflicts from now on"),
 }

@@ -8,17 +8,22 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from cdc.author.apply import apply as apply_plan
 from cdc.author.apply import older
 from cdc.author.deployment import history as read_history
 from cdc.author.deployment import version_of
 from cdc.author.plan import RolloutPlan, load_plan, make, save
+from cdc.author.preview import Preview
+from cdc.author.preview import preview as run_preview
 from cdc.cli import shown
-from cdc.cli.common import Connections, Mappings
+from cdc.cli.common import Connections, Mappings, Target
 from cdc.cli.shown import Execute, Output, Reason
 from cdc.control.park import read_place
 from cdc.control.run import one_pipeline
+from cdc.errors import Usage
+from cdc.mapping.load import load as load_mapping
 from cdc.mapping.model import Pipeline
 from cdc.ops.audit import audited, check_reason
 from cdc.settings import DEFAULT_PATH, Settings, load
@@ -157,6 +162,57 @@ def _described(version: dict[str, Any]) -> dict[str, Any]:
     return version
 
 
+def preview(
+    file: Annotated[Path, Parameter(help="The changed pipeline file.")],
+    /,
+    *,
+    last: Annotated[int, Parameter(help="Events of each topic.", validator=Number(gte=1))] = 1000,
+    table: Annotated[tuple[str, ...], Parameter(help="Only this target table; may be repeated.")] = (),
+    target: Target = None,
+    output: Output = "table",
+    connections: Connections = DEFAULT_PATH,
+) -> int:
+    """What a changed file would make of the last real events, beside what the deployed version makes of them and beside
+    the target's rows now. Nothing is written. Exit code 1: some row would be another one, or be parked."""
+    whole = load_mapping(file)
+    if target is None and len(whole.targets) > 1:
+        raise Usage("the pipeline has several targets", where=str(file), hint=f"--target {' or '.join(whole.targets)}")
+    found = run_preview(load(connections), whole.part(target or whole.targets[0]), last, table)
+    if output == "json":
+        shown.print_json(found.to_dict())
+    else:
+        _print_preview(found)
+    return 1 if any(set(diff.rows) - {"same"} for diff in found.running or found.target) else 0
+
+
+def _print_preview(found: Preview) -> None:
+    console = shown.console()
+    console.print(
+        f"{found.pipeline}: {sum(found.records.values()):,} events of {len(found.records)} topics; nothing is written"
+    )
+    sides = (
+        (f"beside version {found.version}, which is deployed", found.running),
+        ("beside the rows there now", found.target),
+    )
+    kinds = ("same", "different", "new", "gone", "parked")
+    for title, diffs in sides:
+        if not diffs:
+            continue
+        table = shown.table(title, *kinds, "columns that differ", right=kinds)
+        for diff in diffs:
+            numbers = [f"{diff.rows.get(kind, 0):,}" for kind in kinds]
+            table.add_row(diff.table, *numbers, shown.counts(diff.columns))
+        console.print(table)
+        for diff in diffs:
+            for each in diff.examples:
+                said = "; ".join(f"{name}: {was} -> {now}" for name, (was, now) in each.columns.items())
+                console.print(f"  {diff.table} {each.key} {each.kind}  {said or each.reason}".rstrip())
+    if found.unreadable:
+        console.print(f"{found.unreadable:,} records are no change events")
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
 def _show(made: RolloutPlan, output: Output) -> None:
     if output == "json":
         shown.print_json(made.to_dict())
@@ -197,5 +253,5 @@ def _time(seconds: float) -> str:
 
 def register(app: App) -> None:
     """These commands, beside the others of `cdc mapping`."""
-    for command in (plan, apply, rollback, history):
+    for command in (preview, plan, apply, rollback, history):
         app.command(command)

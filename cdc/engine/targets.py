@@ -21,6 +21,7 @@ from cdc.settings import (
 )
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Capabilities, Owner, Target
+from cdc.target.beside import Beside
 from cdc.target.delivery import LedgerReader
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import open_database
@@ -29,8 +30,10 @@ from cdc.target.operator import AuditLog, Operator
 from cdc.target.outlook import UNKNOWN, Outlook
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
+from cdc.target.postgres_beside import PostgresBeside
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.read_beside import ReadBeside
 from cdc.target.rest import capabilities as rest_capabilities
 from cdc.target.rest_delivery import StateStore
 from cdc.target.rows import TargetRows
@@ -115,6 +118,13 @@ def open_rows(settings: SqliteTargetSettings | MariaDbTargetSettings, table: Tar
     if isinstance(settings, MariaDbTargetSettings):
         return MariaDbRows(open_database(settings, settings.database), table)
     return SqliteRows(_sql(settings)(False), table)
+
+
+def open_beside(settings: TargetSettings, table: TargetTable) -> Beside:
+    """A table's rows beside what a mapping makes, connected. Raises `NoTable`, `Transient` or `Terminal`."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresBeside(_postgres(settings, "preview")(), table)
+    return ReadBeside(open_rows(settings, table), table)
 
 
 @contextmanager

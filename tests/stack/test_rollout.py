@@ -138,6 +138,7 @@ def test_versions_arrive_while_somebody_writes_and_workers_die(
     fresh.captured()
     pipeline.catches_up()
     assert steady.code is None, pipeline.logs()
+    eventually(lambda: not pipeline.parked(), 60, lambda: f"what waited came in: {pipeline.parked()}{pipeline.logs()}")
     checks.whole(fresh, pipeline, at_least=200)
     made = made_as_recorded(pipeline, {0: None, 1: 1, 2: 2, 3: 3, 4: 2})
     assert 4 in {version for _, version in made.values()}
