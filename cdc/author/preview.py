@@ -260,6 +260,7 @@ def _cells(table: TargetTable, row: _Row, places: Sequence[int]) -> list[Value]:
 
 def _diff(side: _Side, found: Iterator[_Found], other: _Side | None) -> TableDiff:
     masked = side.masked | (frozenset() if other is None else other.masked)
+    unmasked_here = masked - side.masked
     rows, columns, examples = Counter[str](), Counter[str](), list[Example]()
     told = Counter[str]()
     for key, kind, differing, reason in found:
@@ -270,10 +271,7 @@ def _diff(side: _Side, found: Iterator[_Found], other: _Side | None) -> TableDif
         told[kind] += 1
         hidden = kind == "gone" and masked.intersection(side.table.key)  # a key as the other mapping shows it
         shown = {
-            name: (
-                MASKED if name in masked else _text(was),
-                _text(now) if name in side.masked or name not in masked else MASKED,
-            )
+            name: (MASKED if name in masked else _text(was), MASKED if name in unmasked_here else _text(now))
             for name, (was, now) in differing.items()
         }
         examples.append(Example(MASKED if hidden else key, kind, shown, reason))

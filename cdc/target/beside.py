@@ -12,7 +12,7 @@ from cdc.target.rows import Cells
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """`wanted` as the target would hold it, and `there`: what it holds; None: no such row. Equal cells, equal values."""
+    """`wanted` as the target would hold it; `there`: what it holds, None: no such row. Equal cells, equal values."""
 
     wanted: Cells
     there: Cells | None
@@ -22,7 +22,7 @@ class Beside(Protocol):
     """Over one connection, for one table. Writes nothing."""
 
     def pairs(self, rows: Sequence[Sequence[Value]]) -> list[Pair]:
-        """One for each of these rows (all columns of the table, NULL for UNAVAILABLE), in one query. Raises `Poison` when
-        some row is one that the target cannot hold; `NoTable`, `Transient`, `Terminal`."""
+        """One for each of these rows (all columns of the table, NULL for UNAVAILABLE), in one query. Raises `Poison`
+        when the target cannot hold one of them; `Transient`, `Terminal`."""
 
     def close(self) -> None: ...

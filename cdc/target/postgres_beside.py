@@ -1,5 +1,5 @@
-"""Rows beside those of a PostgreSQL table (see beside.py). The server writes both sides as text, through the table's own
-types, so that what is equal to it is equal here."""
+"""Rows beside those of a PostgreSQL table (see beside.py). The server writes both sides as text, through the table's
+own types, so that what is equal to it is equal here."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ class PostgresBeside:
     def __init__(self, connection: psycopg.Connection[Any], table: TargetTable) -> None:
         self._connection = connection
         with translated():
-            connection.execute(
-                "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false)"
-            )
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET DateStyle = 'ISO, YMD'")
             found = find(connection, table)
         if found is None:
             raise NoTable(f"there is no table {table.namespace}.{table.name}", where=table.mapping)
@@ -55,10 +54,8 @@ class PostgresBeside:
 
 def _query(table: TargetTable, types: dict[str, sql.SQL]) -> sql.Composed:
     places = [identifier(f"c{number}") for number in range(len(types))]
-    wanted = {
-        name: sql.SQL("e.{}::{}").format(place, type_)
-        for place, (name, type_) in zip(places, types.items(), strict=True)
-    }
+    cast = sql.SQL("e.{}::{}")
+    wanted = {name: cast.format(place, types[name]) for place, name in zip(places, types, strict=True)}
     held = [sql.SQL("t.{}::text").format(identifier(name)) for name in types]
     same = [sql.SQL("t.{} = {}").format(identifier(name), wanted[name]) for name in table.key]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
