@@ -31,6 +31,7 @@ from cdc.model import UNAVAILABLE, ChangeEvent, MappedRow, RawRecord, RowOp, Tar
 from cdc.settings import RestSettings, Settings
 from cdc.source.replay import replayed
 from cdc.target.base import hold_of
+from cdc.target.beside import Beside, Pair
 
 EXAMPLES = 5
 """Of each kind, for each table."""
@@ -238,7 +239,10 @@ def _beside_rows(settings: Settings, pipeline: Pipeline, side: _Side, missing: f
                 (key, "parked", {}, row.parked) for key, row in rows[first : first + KEYS_A_QUERY] if row.parked
             )
             asked = [_cells(table, row, places) for _, row in portion]
-            for (key, row), values, pair in zip(portion, asked, beside.pairs(asked), strict=True):
+            for (key, row), values, pair in zip(portion, asked, _pairs(beside, asked), strict=True):
+                if isinstance(pair, Poison):
+                    yield key, "parked", {}, pair.reason
+                    continue
                 if row.values is None or pair.there is None:
                     deleted = row.values is None
                     yield key, "same" if deleted and pair.there is None else "gone" if deleted else "new", {}, ""
@@ -249,6 +253,17 @@ def _beside_rows(settings: Settings, pipeline: Pipeline, side: _Side, missing: f
                     if was != now and value is not UNAVAILABLE
                 }
                 yield key, "different" if differing else "same", differing, ""
+
+
+def _pairs(beside: Beside, rows: Sequence[Sequence[Value]]) -> list[Pair | Poison]:
+    """Rows that the target cannot hold are found by halving."""
+    try:
+        return list(beside.pairs(rows)) if rows else []
+    except Poison as poison:
+        if len(rows) == 1:
+            return [poison]
+        middle = len(rows) // 2
+        return _pairs(beside, rows[:middle]) + _pairs(beside, rows[middle:])
 
 
 def _cells(table: TargetTable, row: _Row, places: Sequence[int]) -> list[Value]:
