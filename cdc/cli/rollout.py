@@ -73,6 +73,8 @@ def apply(
     check_reason(execute, reason)
     settings, found = load(connections), one_pipeline(mappings, pipeline)
     wanted = make(settings, found).plan if plan is None else load_plan(plan)
+    if wanted.pipeline != found.label:
+        raise Usage(f"the plan is of pipeline {wanted.pipeline}, not of {found.label}", where=str(plan))
     return _carry_out(settings, found, wanted, f"mapping apply {pipeline}", execute, reason, output)
 
 

@@ -212,6 +212,9 @@ def test_a_plan_is_refused_when_its_world_has_moved(
     cdc(plan, pipeline.name, out=saved)
     code, done = cdc(apply, pipeline.name, plan=saved, execute=True, reason="as planned")
     assert (code, done["executed"], done["number"]) == (0, True, 3)
+    saved.write_bytes(saved.read_bytes().replace(pipeline.name.encode(), b"another", 1))
+    with pytest.raises(Usage, match="the plan is of pipeline another"):
+        cdc(apply, pipeline.name, plan=saved, execute=True, reason="as planned")
     write(cdc, 5, tables, "    key: [made_by]\n")
     code, made = cdc(apply, pipeline.name, execute=True, reason="wrong key")
     assert (code, made["executed"], "no unique index" in str(made["refused"])) == (1, False, True)
@@ -299,7 +302,10 @@ def test_a_preview_tells_what_would_be_otherwise_and_writes_nothing(
     example = target["examples"][0]
     was, would_be = example["columns"]["name"]
     assert (example["kind"], was.upper(), was != would_be) == ("different", would_be, True)
-    assert "upper" not in str(found)
+    assert preview(file, last=40, connections=cdc.connections) == 1
+    shown = capsys.readouterr().out
+    assert f"{was} -> {would_be}" in shown
+    assert "40 events of 1 topics; nothing is written" in shown
     pipeline.run("DELETE FROM hub.items")
     assert set(previewed(last=40)[1]["target"][0]["rows"]) == {"new"}
     assert (pipeline.watermarks(), pipeline.fences()) == before
