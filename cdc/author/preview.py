@@ -280,7 +280,7 @@ def _diff(side: _Side, found: Iterator[_Found], other: _Side | None) -> TableDif
     told = Counter[str]()
     for key, kind, differing, reason in found:
         rows[kind] += 1
-        columns.update(differing)
+        columns.update(differing.keys())  # a mapping's values would be added
         if kind == "same" or told[kind] == EXAMPLES:
             continue
         told[kind] += 1
