@@ -13,7 +13,7 @@ import structlog
 
 from cdc.author.deployment import as_deployed
 from cdc.cli.explain import explain
-from cdc.cli.rollout import apply, history, plan, preview, rollback
+from cdc.cli.rollout import apply, deploy_all, history, plan, preview, rollback
 from cdc.control.run import find_pipelines
 from cdc.errors import Usage
 from cdc.stack import Stack
@@ -267,6 +267,12 @@ def test_what_runs_is_what_is_deployed(
     pipeline.catches_up()
     eventually(lambda: again.code is None, 1, "it runs")
     assert set(pipeline.rows("SELECT made_by FROM hub.items")) == {(3,)}
+
+    # what `cdc run --deploy` does first
+    write(cdc, 6, pipeline.tables)
+    assert deploy_all(pipeline.settings, find_pipelines(cdc.mappings, [pipeline.name]), "at the start")
+    assert run() == ("6", [])
+    assert cdc.audits(f"run {pipeline.name}")[0]["reason"] == "at the start"
 
 
 def test_a_preview_tells_what_would_be_otherwise_and_writes_nothing(
