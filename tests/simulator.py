@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+import msgspec
+
+from cdc.engine.deployed import Adopted
 from cdc.engine.worker import Parts, Worker
 from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.load import loads
 from cdc.model import RawRecord, TopicPartition
 from cdc.source.consumer import Rebalance
-from cdc.target.base import Target
+from cdc.target.base import Owner, Target
 from cdc.target.memory import MemoryTarget, Storage
+from cdc.target.versions import Deployed
 
 TOPIC = "crm.public.people"
 PARTITIONS = 2
@@ -302,10 +306,24 @@ class World:
         self.now = 0.0
         self.crashes = 0
 
+    def deploy(self, text: str) -> int:
+        """Another version of the mappings, as `Operator.deploy` does it: fences rise; its number."""
+        owner = Owner("simulated", "memory")
+        versions = self.storage.versions.setdefault(owner, [])
+        versions.append(Deployed(len(versions) + 1, text, "simulated.yaml", "", ""))
+        for place, mark in self.storage.watermarks.items():
+            self.storage.watermarks[place] = msgspec.structs.replace(mark, fence=mark.fence + 1)
+        return len(versions)
+
     def start(self, name: str) -> None:
         consumer, target = FakeConsumer(self.broker), self._connect()
         self._control = self._connect()
+
+        def adopt(deployed: Deployed) -> Adopted:
+            return Adopted(loads(deployed.text), self._connect(), {"crm": "postgresql"})
+
         parts = Parts(
+            adopt=adopt,
             pipeline=loads(self.pipeline),
             consumer=consumer,
             target=target,

@@ -15,6 +15,7 @@ from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
 from cdc.control.sweep import sweep_due
 from cdc.engine.build import WorkerSpec, check_keys
+from cdc.engine.deployed import file_of
 from cdc.engine.targets import capabilities_of
 from cdc.errors import CdcError, Terminal, Transient, Usage
 from cdc.mapping.diagnostics import MappingError
@@ -75,10 +76,11 @@ def worker_specs(
                 "workers share the reading; they write one at a time", pipeline=pipeline.label, target=target.where
             )
         spec = WorkerSpec(
-            Path(pipeline.file),
+            file_of(pipeline),
             connections_file,
             placeholder,
             pipeline.target,
+            pipeline.name,
             log_level=log_level,
             environment=environment or {},
         )

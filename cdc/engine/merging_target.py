@@ -41,6 +41,7 @@ class MergingTarget:
         self.queue = inner.queue
         self.retries = inner.retries
         self.park_requests = inner.park_requests
+        self.deployed = inner.deployed
         self._tables = MergedTables(inner, rules)
         self._mappings = sorted(rules)
         self._now_s = now_s

@@ -44,6 +44,9 @@ class Plans:
         """Topics of which some mapping masks something."""
         return {topic for topic, tables in self._by_topic.items() if any(map(masked_columns, tables))}
 
+    def reads(self, topic: str) -> bool:
+        return topic in self._by_topic
+
     def source_of(self, topic: str) -> str:
         return self._by_topic[topic][0].source_name
 

@@ -287,6 +287,11 @@ class Plan:
         """The target key of a whole source row. Raises `Poison` when it does not hold what the key needs."""
         return self._keys.of_image(image)
 
+    def origin(self, column: str) -> str | None:
+        """The source column that a target column copies as it is."""
+        sources = (maker.source for maker in self._makers if maker.column == column)
+        return next((self.schema.columns[source].name for source in sources if source is not None), None)
+
     def _value_maker(self) -> Callable[[list[Image]], Iterable[Image | Poison]]:
         makers = self._makers
         sources = [maker.copies for maker in makers]

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(("source", "mapping", "conflict", "target"), _DB),
     "engine": _ENGINE,
     **dict.fromkeys(_COMMANDED, _ENGINE),
+    "author": _ENGINE | {"reconcile", "control"},
     "demo": _ENGINE | _COMMANDED | {"stack"},
     "ops": _ENGINE | _COMMANDED,
     "cli": _ENGINE | _COMMANDED | {"demo", "ops", "stack"},
