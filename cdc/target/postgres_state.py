@@ -190,6 +190,14 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.conflict_count IS 'How many conflicts were decided, and how, by the hour';
     """,
+    """
+    CREATE TABLE cdc.history_truncate (
+        table_id integer NOT NULL, position bytea NOT NULL,
+        at timestamptz NOT NULL,
+        PRIMARY KEY (table_id, position)
+    );
+    COMMENT ON TABLE cdc.history_truncate IS 'Truncates of tables of which a history is kept: they end rows that come later';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

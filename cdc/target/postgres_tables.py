@@ -12,6 +12,7 @@ from psycopg import sql
 from cdc.errors import Terminal
 from cdc.model import Action, ConflictType, DeletePolicy, Detect, TargetColumn, TargetTable
 from cdc.rules import action_of
+from cdc.target.sqlhistory import MISSING
 from cdc.target.postgres_found import FoundTable, check, find
 from cdc.target.postgres_ruled_statements import TIME
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
@@ -61,6 +62,16 @@ def _own_columns(table: TargetTable) -> Iterator[tuple[str, str]]:
     yield POSITION, "bytea"
     if table.rules is not None and table.rules.detect is Detect.COMMIT_TIME:
         yield TIME, "bigint"
+    if table.history is not None and table.partials:
+        yield MISSING, "text"
+
+
+def _worked_out(table: TargetTable) -> Iterator[tuple[str, str]]:
+    """Columns of versions that follow from the others, with their types. A new version is the current one."""
+    history = table.history
+    if history is not None and history.valid_to and history.current:
+        yield history.valid_to, "timestamptz"
+        yield history.current, "boolean NOT NULL DEFAULT true"
 
 
 def _by_rule(
@@ -81,6 +92,7 @@ def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(identifier(table.soft_delete) + sql.SQL(" boolean NOT NULL DEFAULT false"))
+    parts += [identifier(name) + sql.SQL(f" {type_}") for name, type_ in _worked_out(table)]
     parts += [identifier(name) + sql.SQL(" " + type_) for name, type_ in _own_columns(table)]
     parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(identifier, table.key))))
     connection.execute(
@@ -94,6 +106,7 @@ def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: Fo
     wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
+    wanted += [(name, sql.SQL(type_)) for name, type_ in _worked_out(table)]
     own = [(name, sql.SQL(type_)) for name, type_ in _own_columns(table)]
     strict = action_of(table.rules, ConflictType.TARGET_COLUMN_MISSING) is Action.ERROR
     for column, definition in (*wanted, *own):

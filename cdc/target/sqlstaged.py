@@ -93,7 +93,7 @@ class StagedTransaction(SqlTransaction):
         self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
         return {number for (number,) in self.database.rows(prepared.statements.stale)}
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         prepared = self.target.prepared(table)
         packed = position.pack()
         raised = self.database.run(
