@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cdc.model import (
     GONE,
@@ -41,7 +41,7 @@ class Changes:
     versions: bool = False
 
 
-def write_history(target: MemoryTarget, table: TargetTable, stored: Table, writes: Sequence[Write]) -> dict[int, Any]:
+def write_history(target: MemoryTarget, table: TargetTable, stored: Table, writes: Sequence[Write]) -> dict[int, Decision]:
     changes, decisions = _of(table, stored), dict[int, Decision]()
     in_order = sorted(enumerate(writes), key=lambda pair: pair[1].row.position)  # what a partial one builds on first
     for index, write in in_order:
@@ -55,8 +55,8 @@ def write_history(target: MemoryTarget, table: TargetTable, stored: Table, write
             decisions[index] = _WAITS
         else:
             own[place] = values
-    for key in {write.row.key[:-HISTORY_KEYS] for write in writes}:
-        _show(changes, stored, key)
+    for touched in {write.row.key[:-HISTORY_KEYS] for write in writes}:
+        _show(changes, stored, touched)
     return decisions
 
 

@@ -83,6 +83,7 @@ def words(quote: Any, target: str, stage: str, table_id: str, settle: str = "", 
         delete=lambda condition: f"DELETE FROM {target} t WHERE {condition}",
         settle=settle,
         place=place,
+        lowest="decode(min(encode({}, 'hex') COLLATE \"C\"), 'hex')".format,  # bytes have no min before release 18
     )
 
 

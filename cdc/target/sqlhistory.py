@@ -49,7 +49,7 @@ class HistoryStatements:
 class Words:
     """A database's words. `truncates`: a query in parentheses for those of the table (position, at). `delete`: those of
     the target's rows t that meet a condition. `settle`: staged rows that are PARTIAL become FULL where the target has a
-    row of their key. `place`: of a parameter."""
+    row of their key. `place`: of a parameter. `lowest`: the least of a group's positions."""
 
     quote: Callable[[str], str]
     target: str
@@ -59,6 +59,7 @@ class Words:
     delete: Callable[[str], str]
     settle: str
     place: str = "?"
+    lowest: Callable[[str], str] = "min({})".format
 
 
 class HistorySql:
@@ -83,7 +84,7 @@ class HistorySql:
         return cls(words, table.key[:-HISTORY_KEYS], table.history, names[:-HISTORY_COLUMNS])
 
     def all(self, partials: bool) -> HistoryStatements:
-        staged = f"SELECT {self.keys('s')}, min(s.{self.pos}) AS _lowest FROM {self.words.stage} s GROUP BY {self.keys('s')}"
+        staged = f"SELECT {self.keys('s')}, {self.words.lowest(f's.{self.pos}')} AS _lowest FROM {self.words.stage} s GROUP BY {self.keys('s')}"
         return HistoryStatements(
             settle=self.words.settle,
             waiting=self.waiting(),
@@ -118,11 +119,14 @@ class HistorySql:
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self.own_key)
 
     def everything(self) -> str:
-        return f"SELECT {self.keys('t')}, min(t.{self.pos}) AS _first FROM {self.words.target} t GROUP BY {self.keys('t')}"
+        return f"SELECT {self.keys('t')}, {self.words.lowest(f't.{self.pos}')} AS _first FROM {self.words.target} t GROUP BY {self.keys('t')}"
 
     def first(self, staged: str) -> str:
         """The keys, each with the position of the change before its lowest staged one, whose row changes too."""
-        before = f"SELECT max(p.{self.pos}) FROM {self.words.target} p WHERE {self.same('p', 'g')} AND p.{self.pos} < g._lowest"
+        before = (
+            f"SELECT p.{self.pos} FROM {self.words.target} p WHERE {self.same('p', 'g')} AND p.{self.pos} < g._lowest"
+            f" ORDER BY p.{self.pos} DESC LIMIT 1"
+        )
         return f"SELECT {self.keys('g')}, coalesce(({before}), g._lowest) AS _first FROM ({staged}) g"
 
     def window(self, alias: str) -> str:
@@ -149,7 +153,7 @@ class HistorySql:
             f" JOIN {self.words.target} t ON {self.same('t', 'k')} WHERE t.{self.op} <> 't'"
         )
         ended = (
-            f"SELECT {self.keys('e')}, min(x.position) AS _at FROM ({changes}) e JOIN {self.words.truncates} x"
+            f"SELECT {self.keys('e')}, {self.words.lowest('x.position')} AS _at FROM ({changes}) e JOIN {self.words.truncates} x"
             f" ON x.position > e.{self.pos} AND (e._next IS NULL OR x.position < e._next)"
             f" WHERE NOT e.{self.op} {self.gone} GROUP BY {self.keys('e')}, e.{self.pos}, e.{self.op}"
         )

@@ -31,7 +31,7 @@ def test_named_cases(bench: Bench, name: str, history: History) -> None:
         check(bench, changes_table(bench, history), tape, cuts)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=_SHARED)
+@settings(max_examples=40, deadline=None, suppress_health_check=_SHARED)
 @given(
     specification=rows_strategy(moves=False, refused=True),
     cuts=st.lists(st.integers(1, 20), max_size=4),
