@@ -103,6 +103,18 @@ def _without_requests(pipeline: Pipeline, target: str) -> list[Diagnostic]:
     ]
 
 
+def _without_history(settings: Settings, pipeline: Pipeline, target: str) -> list[Diagnostic]:
+    """Histories of tables that go to a target that keeps none."""
+    if keeps_history(settings.target_kind(target)):
+        return []
+    message, advice = f"target '{target}' keeps no histories", "leave it out, or write the table to a target that does"
+    return [
+        table.finding("target-without-history", message, ("history",), help=advice, key=True)
+        for table in pipeline.part(target).tables
+        if table.history is not None
+    ]
+
+
 def _without_rules(settings: Settings, pipeline: Pipeline, target: str) -> list[Diagnostic]:
     """Rules of tables that go to a target that does not know what they ask for."""
     kind, found = settings.target_kind(target), []

@@ -19,6 +19,7 @@ from cdc.target.lines import Text
 from cdc.target.mariadb_database import MariaDbDatabase
 from cdc.target.mariadb_types import KEY_BYTES, Stored, declared_type, literal
 from cdc.target.rows import NoTable
+from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate_target import lent_name, tombstone_name
 
@@ -130,6 +131,7 @@ def _create(database: MariaDbDatabase, table: TargetTable) -> None:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(f"{quote(table.soft_delete)} {_MARK_TYPE}")
+    parts += [f"{quote(name)} {type_}" for name, type_ in _extra_columns(table)]
     parts.append(f"{quote(POSITION)} {_POSITION_TYPE}")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
     database.run(f"CREATE TABLE {quote(table.namespace, table.name)} ({', '.join(parts)}) {database.table_options}")
@@ -185,6 +187,7 @@ def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str,
     wanted = list(zip((column.name for column in table.columns), _types(table), strict=True))
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, _MARK_TYPE))
+    wanted += _extra_columns(table)
     wanted.append((POSITION, _POSITION_TYPE))
     for name, type_ in wanted:
         if name.lower() in existing:
@@ -192,6 +195,10 @@ def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str,
         text = f" CHARACTER SET utf8mb4 COLLATE {database.collation}" if _is_text(type_) else ""
         database.run(f"ALTER TABLE {quote(table.namespace, table.name)} ADD COLUMN {quote(name)} {type_}{text}")
         _log.info("column added", target=f"{table.namespace}.{table.name}", column=name)
+
+
+def _extra_columns(table: TargetTable) -> list[tuple[str, str]]:
+    return extra_columns(table, "datetime(6) NULL", "tinyint(1)", f"varbinary({len(table.columns)}) NULL")
 
 
 def _is_text(type_: str) -> bool:

@@ -154,7 +154,7 @@ class HistorySql:
         )
         ended = (
             f"SELECT {self.keys('e')}, {self.words.lowest('x.position')} AS _at FROM ({changes}) e JOIN {self.words.truncates} x"
-            f" ON x.position > e.{self.pos} AND (e._next IS NULL OR x.position < e._next)"
+            f" ON x.position > e.{self.pos} AND (e._next IS NULL OR x.position <= e._next)"
             f" WHERE NOT e.{self.op} {self.gone} GROUP BY {self.keys('e')}, e.{self.pos}, e.{self.op}"
         )
         return (

@@ -12,6 +12,7 @@ from cdc.target.rows import NoTable
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlite_types import Encode, declared_type, encoder, storage_of
+from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate import Database
 from cdc.target.sqlstate_target import lent_name, tombstone_name
@@ -74,6 +75,7 @@ def _create(database: Database, table: TargetTable) -> None:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(f"{quote(table.soft_delete)} INTEGER NOT NULL DEFAULT 0")
+    parts += [f"{quote(name)} {type_}" for name, type_ in extra_columns(table, "TEXT", "INTEGER", "TEXT")]
     parts.append(f"{quote(POSITION)} BLOB")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
     database.run(f"CREATE TABLE {quote(table_name(table))} ({', '.join(parts)}) STRICT")
@@ -90,6 +92,7 @@ def _complete(database: Database, table: TargetTable, existing: dict[str, _Exist
     wanted = [(column.name, declared_type(column.type, column.sql_type)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, "INTEGER NOT NULL DEFAULT 0"))
+    wanted += extra_columns(table, "TEXT", "INTEGER", "TEXT")
     wanted.append((POSITION, "BLOB"))
     name = table_name(table)
     for column, definition in wanted:
