@@ -13,7 +13,7 @@ from cdc.control.fitness import is_captured
 from cdc.control.operate import topic_of, topics, topics_of
 from cdc.control.registration import written_config
 from cdc.db.source import connect_source
-from cdc.engine.targets import decides
+from cdc.engine.targets import decides, keeps_history
 from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.model import Pipeline, TableMapping
@@ -33,6 +33,7 @@ def unknown_names(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Dia
             else:
                 found += _without_requests(pipeline, target) if target in settings.rest_targets else []
                 found += _without_rules(settings, pipeline, target)
+                found += _without_history(settings, pipeline, target)
         if pipeline.source is not None and pipeline.source not in settings.sources:
             path = ("source",)
             found.append(_of_pipeline(pipeline, "source", path, pipeline.source, settings.sources, settings.name))

@@ -51,7 +51,16 @@ class HistoryPlan(Plan):
         if isinstance(mapped, tuple):
             old, new = mapped
             return self._change(event, old), self._change(event, new)
-        return self._change(event, mapped) if isinstance(mapped, MappedRow) else mapped
+        if not isinstance(mapped, MappedRow):
+            return mapped
+        if event.moved_from is not None and mapped.partial:  # what it lacks stands in the history of another key
+            return Poison(
+                "the key changed, and the source did not send every column",
+                reason="partial_image",
+                where=event.record.where,
+                hint="set REPLICA IDENTITY FULL on the source table, so that changes carry every column",
+            )
+        return self._change(event, mapped)
 
     def _change(self, event: ChangeEvent, row: MappedRow) -> MappedRow:
         if row.op is RowOp.TRUNCATE:

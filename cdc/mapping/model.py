@@ -449,7 +449,9 @@ class Pipeline(_Part):
             table._supersede = self.parked.supersede == "full_image"
             table._document = document
             table._path = ("tables", index)
-            named = str(table.to) in self.rules or table.history is not None  # rules for all are not meant for histories
+            named = (
+                str(table.to) in self.rules or table.history is not None
+            )  # rules for all are not meant for histories
             table._rules_name = str(table.to) if named else EVERYTHING
             table._rules = self.rules.get(table._rules_name)
         return self

@@ -120,7 +120,9 @@ def _left_out(settings: Settings, pipeline: Pipeline, mapping: TableMapping) -> 
             f"{pipeline.label}/{mapping.to}", "has rows that several sources make: no one of them tells all"
         )
     if mapping.history is not None:
-        return NotCompared(f"{pipeline.label}/{mapping.to}", "keeps a history: its rows are changes, not the source's rows")
+        return NotCompared(
+            f"{pipeline.label}/{mapping.to}", "keeps a history: its rows are changes, not the source's rows"
+        )
     return None
 
 

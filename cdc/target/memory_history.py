@@ -41,7 +41,9 @@ class Changes:
     versions: bool = False
 
 
-def write_history(target: MemoryTarget, table: TargetTable, stored: Table, writes: Sequence[Write]) -> dict[int, Decision]:
+def write_history(
+    target: MemoryTarget, table: TargetTable, stored: Table, writes: Sequence[Write]
+) -> dict[int, Decision]:
     changes, decisions = _of(table, stored), dict[int, Decision]()
     in_order = sorted(enumerate(writes), key=lambda pair: pair[1].row.position)  # what a partial one builds on first
     for index, write in in_order:
@@ -92,9 +94,7 @@ def _of(table: TargetTable, stored: Table) -> Changes:
 
 
 def _stands(own: dict[tuple[bytes, bool, str], Key], position: bytes) -> bool:
-    return any(
-        there and before < position and UNAVAILABLE not in values for (before, there, _), values in own.items()
-    )
+    return any(there and before < position and UNAVAILABLE not in values for (before, there, _), values in own.items())
 
 
 def _all(changes: Changes, key: Key) -> dict[tuple[bytes, bool, str], Key]:

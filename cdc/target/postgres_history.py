@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from cdc.model import HISTORY_KEYS, Decision, History, Outcome, Position, TargetTable
+from cdc.model import Decision, History, Outcome, Position, TargetTable
 from cdc.moments import moment
-from cdc.target.sqlhistory import MISSING, HistorySql, HistoryStatements, Words
 from cdc.target.postgres_round import Round
-from cdc.target.postgres_statements import FULL, PARTIAL, Composer, Statements, identifier, tombstone_name
+from cdc.target.postgres_statements import FULL, PARTIAL, Composer, identifier, tombstone_name
 from cdc.target.postgres_types import timestamptz_literal
+from cdc.target.sqlhistory import MISSING, HistorySql, HistoryStatements, Words
 
 WAITS = Decision(Outcome.PARKED, "partial_image", "no change that tells the whole row stands before it")
 
@@ -61,8 +61,9 @@ class HistoryComposer(Composer):
     def _words(self, quote: Any, place: str = "?") -> Words:
         quoted = [quote(name) for name in self.table.key]
         same = " AND ".join(f"t.{name} = s.{name}" for name in quoted)
-        stage, target = f"pg_temp.{self.stage_name.as_string(None)}", ".".join(
-            map(quote, (self.table.namespace, self.table.name))
+        stage, target = (
+            f"pg_temp.{self.stage_name.as_string(None)}",
+            ".".join(map(quote, (self.table.namespace, self.table.name))),
         )
         settle = f"UPDATE {stage} s SET _op = {FULL} FROM {target} t WHERE s._op = {PARTIAL} AND {same}"
         return words(quote, target, stage, self.id.as_string(None), settle, place)
@@ -140,7 +141,9 @@ def truncate_history(
             connection.execute(sql.SQL(statement))
 
 
-def sweep_history(connection: psycopg.Connection[Any], prepared: PreparedHistory, position: Position) -> tuple[int, list[Any]]:
+def sweep_history(
+    connection: psycopg.Connection[Any], prepared: PreparedHistory, position: Position
+) -> tuple[int, list[Any]]:
     """How many rows were found gone, and a few of their keys. The kept keys are staged."""
     at = {"position": position.pack()}
     examples = connection.execute(sql.SQL(prepared.sweep.sweep_examples), at).fetchall()

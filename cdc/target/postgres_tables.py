@@ -12,11 +12,11 @@ from psycopg import sql
 from cdc.errors import Terminal
 from cdc.model import Action, ConflictType, DeletePolicy, Detect, TargetColumn, TargetTable
 from cdc.rules import action_of
-from cdc.target.sqlhistory import MISSING
 from cdc.target.postgres_found import FoundTable, check, find
 from cdc.target.postgres_ruled_statements import TIME
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.postgres_types import sql_type
+from cdc.target.sqlhistory import MISSING
 
 _log = structlog.get_logger(__name__)
 

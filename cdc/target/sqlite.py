@@ -18,13 +18,13 @@ from collections.abc import Sequence
 
 from cdc.model import TargetTable, Write
 from cdc.target.base import Capabilities
+from cdc.target.sqlhistory import HistorySql, Words
+from cdc.target.sqlhistory_round import HistoryRound
 from cdc.target.sqlite_history import SqliteHistoryComposer, words
 from cdc.target.sqlite_related import find_links
 from cdc.target.sqlite_statements import SqliteComposer, create_stage, table_name
 from cdc.target.sqlite_tables import prepare_table
 from cdc.target.sqlite_types import encode_row
-from cdc.target.sqlhistory import HistorySql, Words
-from cdc.target.sqlhistory_round import HistoryRound
 from cdc.target.sqlround import PreparedTable, Round
 from cdc.target.sqlstaged import StagedTarget
 

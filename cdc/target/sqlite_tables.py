@@ -9,10 +9,10 @@ import structlog
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, TargetTable
 from cdc.target.rows import NoTable
+from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlite_types import Encode, declared_type, encoder, storage_of
-from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate import Database
 from cdc.target.sqlstate_target import lent_name, tombstone_name
