@@ -10,8 +10,8 @@ Nothing is worked out as changes come; everything is, from all of them, when som
                is tried again whenever another change comes.
 * gone         a delete's row holds the key and nothing else; so do those of truncates and sweeps.
 * truncate     for each key that has a row at its position: an operation 't' at that position, at the truncate's time.
-* sweep        for each key that has a row, from before the snapshot, and is not among the kept ones: an operation 's' at
-               the snapshot's position, dated as the snapshot's own rows are. Found out once, then a change as any other.
+* sweep        for each key that has a row, from before the snapshot, and is not among the kept ones: an operation 's'
+               at the snapshot's position, dated as the snapshot's rows. Found out once, then a change as any other.
 * valid_to     of a change, the time of the next one; of one after which the row is gone, its own time.
 * is_current   the last change of a key, if the row is there after it.
 * parked       a change that the target refuses waits alone: others of its key are other rows.

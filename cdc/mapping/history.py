@@ -27,11 +27,11 @@ class HistoryTable(BaseModel):
     changed_at: Name = "changed_at"
     """With `append`: the column for the commit time at the source; of a snapshot's rows, when they were read."""
     position: Name = "change_position"
-    """The column for the change's position in the source's log, which tells changes of one key apart and orders them."""
+    """The column for the change's position in the source's log, which tells changes of a key apart and orders them."""
     valid_from: Name = "valid_from"
     """With `versions`: the same as `changed_at`."""
     valid_to: Name = "valid_to"
-    """With `versions`: when the next change took its place; NULL for the newest. A deleted row's own is `valid_from`."""
+    """With `versions`: when the next change took its place; NULL for the newest. A delete's own is `valid_from`."""
     is_current: Name = "is_current"
     """With `versions`: true for the newest version of a row that is there."""
 

@@ -196,7 +196,7 @@ _VERSIONS: tuple[str, ...] = (
         at timestamptz NOT NULL,
         PRIMARY KEY (table_id, position)
     );
-    COMMENT ON TABLE cdc.history_truncate IS 'Truncates of tables of which a history is kept: they end rows that come later';
+    COMMENT ON TABLE cdc.history_truncate IS 'Truncates of tables of which a history is kept: they end late rows too';
     """,
 )
 

@@ -9,7 +9,8 @@ on, so that a long history costs no more than a short one:
     filled       what partial changes did not bring
     dated        `valid_to` and `is_current`
 
-All of it is a function of the table's own rows and `cdc.history_truncate`, so that the order of the rounds decides nothing.
+All of it is a function of the table's own rows and `cdc.history_truncate`, so that no order of the rounds
+decides anything.
 In statements t is a change, p one before it, s a staged one, k a key with `_first`, the position to begin at.
 """
 
@@ -25,7 +26,7 @@ MISSING = "_cdc_missing"
 """The column for the mask of a partial change (see sqlround.py); NULL for others."""
 
 Update = Callable[[str, Sequence[str], Sequence[str]], str]
-"""(rows, key columns, columns): sets these columns of the target's rows to those of a query's rows with the same key."""
+"""(rows, key columns, columns): sets these columns of the target's rows to those of a query's rows of the same key."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class HistorySql:
         return cls(words, table.key[:-HISTORY_KEYS], table.history, names[:-HISTORY_COLUMNS])
 
     def all(self, partials: bool) -> HistoryStatements:
-        staged = f"SELECT {self.keys('s')}, {self.words.lowest(f's.{self.pos}')} AS _lowest FROM {self.words.stage} s GROUP BY {self.keys('s')}"
+        staged = f"SELECT {self.keys('s')}, {self.words.lowest(f's.{self.pos}')} AS _lowest"
+        staged += f" FROM {self.words.stage} s GROUP BY {self.keys('s')}"
         return HistoryStatements(
             settle=self.words.settle,
             waiting=self.waiting(),
@@ -119,7 +121,8 @@ class HistorySql:
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self.own_key)
 
     def everything(self) -> str:
-        return f"SELECT {self.keys('t')}, {self.words.lowest(f't.{self.pos}')} AS _first FROM {self.words.target} t GROUP BY {self.keys('t')}"
+        found = f"SELECT {self.keys('t')}, {self.words.lowest(f't.{self.pos}')} AS _first"
+        return f"{found} FROM {self.words.target} t GROUP BY {self.keys('t')}"
 
     def first(self, staged: str) -> str:
         """The keys, each with the position of the change before its lowest staged one, whose row changes too."""
@@ -153,8 +156,9 @@ class HistorySql:
             f" JOIN {self.words.target} t ON {self.same('t', 'k')} WHERE t.{self.op} <> 't'"
         )
         ended = (
-            f"SELECT {self.keys('e')}, {self.words.lowest('x.position')} AS _at FROM ({changes}) e JOIN {self.words.truncates} x"
-            f" ON x.position > e.{self.pos} AND (e._next IS NULL OR x.position <= e._next)"
+            f"SELECT {self.keys('e')}, {self.words.lowest('x.position')} AS _at FROM ({changes}) e"
+            f" JOIN {self.words.truncates} x ON x.position > e.{self.pos} AND (e._next IS NULL"
+            f" OR x.position <= e._next)"
             f" WHERE NOT e.{self.op} {self.gone} GROUP BY {self.keys('e')}, e.{self.pos}, e.{self.op}"
         )
         return (
@@ -165,10 +169,12 @@ class HistorySql:
 
     def filled(self, keys: str) -> str:
         others = [(name, number) for number, name in enumerate(self.values, 1) if name not in self.own_key]
-        before = f"FROM {self.words.target} p WHERE {self.same('p', 't')} AND p.{self.pos} < t.{self.pos} AND NOT p.{self.op} {self.gone}"
+        before = f"FROM {self.words.target} p WHERE {self.same('p', 't')} AND p.{self.pos} < t.{self.pos}"
+        before += f" AND NOT p.{self.op} {self.gone}"
         columns = [
             f"CASE WHEN {self.brought('t', number)} THEN t.{name} ELSE (SELECT p.{name} {before}"
-            f" AND (p.{self.missing} IS NULL OR {self.brought('p', number)}) ORDER BY p.{self.pos} DESC LIMIT 1) END AS {name}"
+            f" AND (p.{self.missing} IS NULL OR {self.brought('p', number)})"
+            f" ORDER BY p.{self.pos} DESC LIMIT 1) END AS {name}"
             for name, number in others
         ]
         rows = (

@@ -43,8 +43,8 @@ class HistoryRound(Round):
 def truncate_history(
     database: Database, words: Words, history: History, key: Sequence[str], table_id: int, position: Position, at: str
 ) -> Decision:
-    """Remember a truncate, and end every row that was there. `key`: of the rows, empty while no table is there; `at`: as
-    the target takes moments."""
+    """Remember a truncate, and end every row that was there. `key`: of the rows, empty while no table is there; `at`:
+    as the target takes moments."""
     database.run(
         "INSERT INTO cdc_history_truncate (table_id, position, at) VALUES (?, ?, ?)"
         + database.on_conflict(("table_id", "position")),

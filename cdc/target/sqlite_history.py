@@ -20,7 +20,8 @@ class SqliteHistoryComposer(SqliteComposer):
             return super().upsert(wanted)
         missing, places = quote(MISSING), {name: number for number, name in enumerate(self.names, 1)}
         assignments = [
-            f"{name} = CASE substr(excluded.{missing}, {places[name]}, 1) WHEN '0' THEN t.{name} ELSE excluded.{name} END"
+            f"{name} = CASE substr(excluded.{missing}, {places[name]}, 1) WHEN '0' THEN t.{name}"
+            f" ELSE excluded.{name} END"
             for name in self.others
         ]
         return (
