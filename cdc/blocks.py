@@ -38,7 +38,8 @@ class EventBlock:
     the records' payloads. `time_us`: commit time of the last streamed event, None if there is none.
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
     `created()`: which of them are creates or snapshot reads. `times()`: of each event, the commit time in µs; None for
-    what a snapshot read.
+    what a snapshot read. `told()`: of each, the operation and the time that the source told with it, in µs, a snapshot
+    read's as well.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class EventBlock:
         "schema",
         "time_us",
         "times",
+        "told",
     )
 
     def __init__(
@@ -68,6 +70,7 @@ class EventBlock:
         event: Callable[[int], ChangeEvent],
         created: Callable[[], list[bool]],
         times: Callable[[], list[int | None]],
+        told: Callable[[], list[tuple[str, int]]],
     ) -> None:
         self.schema = schema
         self.partition = partition
@@ -80,6 +83,7 @@ class EventBlock:
         self.event = event
         self.created = created
         self.times = times
+        self.told = told
 
     def __len__(self) -> int:
         return len(self.after)

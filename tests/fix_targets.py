@@ -206,6 +206,10 @@ class MemoryBench(Bench):
         found = []
         for row in self.storage.tables[table.mapping].rows.values():
             cells = dict(zip(names, row.values, strict=False))
+            if table.history is not None:
+                cells |= dict(
+                    zip((table.history.valid_to, table.history.current), row.values[len(names) :], strict=False)
+                )
             cells |= {"is_deleted": row.deleted, "_cdc_position": row.position.pack()}
             found.append(tuple(cells.get(name) for name in columns))
         return found

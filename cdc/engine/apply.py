@@ -283,7 +283,7 @@ class Work:
         if table.on_truncate is TruncatePolicy.PARK:
             self.park_record(parked_truncate(table, row))
         else:
-            self.decided(table, row, self.transaction.truncate(table, row.position))
+            self.decided(table, row, self.transaction.truncate(table, row.position, row.time_us))
             self.done.may_heal |= healing({**self.done.parked, **self.held}, table.mapping)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:

@@ -10,6 +10,7 @@ from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping import constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import ExpressionError, compile_expression
+from cdc.mapping.history_plan import HistoryPlan, history_findings, history_table
 from cdc.mapping.mask_checks import clear_copies, key_findings, masked_columns
 from cdc.mapping.masking import Masked, MaskError, Masking, compile_mask
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
@@ -92,8 +93,11 @@ class _Compiler:
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
         rules = self._rules(key)
+        self.found += history_findings(self.mapping, list(self.outputs))
         self._stop_on_errors()
-        return Plan(self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
+        plan = Plan(self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
+        history = self.mapping.history
+        return plan if history is None else HistoryPlan(plan, history_table(plan.target, history.compiled))
 
     # Columns
 
@@ -300,11 +304,16 @@ class _Compiler:
         if other:
             self._key_of_other_columns(outputs, other)
         copied = {output.maker.tells for output in outputs}
-        if source_key and not other and not copied.issuperset(source_key):
+        if source_key and (not other or self.mapping.history) and not copied.issuperset(source_key):
             message = (
                 "the target key does not hold the whole source key: several source rows may meet in one target row"
             )
-            self.found.append(self.mapping.finding("narrow-key", message, self._key_path(), severity="warning"))
+            # In a history, changes of several source rows at one position would be taken for one.
+            if self.mapping.history is None:
+                self.found.append(self.mapping.finding("narrow-key", message, self._key_path(), severity="warning"))
+            else:
+                names = ", ".join(self.schema.key)
+                self._error("narrow-key", message, self._key_path(), help=f"a history's key holds it: add {names}")
         return Keys(tuple(output.maker for output in outputs), source_key, len(self.schema.columns), bool(other))
 
     def _key_of_other_columns(self, outputs: Iterable[_Output], other: set[int]) -> None:

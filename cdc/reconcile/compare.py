@@ -119,6 +119,10 @@ def _left_out(settings: Settings, pipeline: Pipeline, mapping: TableMapping) -> 
         return NotCompared(
             f"{pipeline.label}/{mapping.to}", "has rows that several sources make: no one of them tells all"
         )
+    if mapping.history is not None:
+        return NotCompared(
+            f"{pipeline.label}/{mapping.to}", "keeps a history: its rows are changes, not the source's rows"
+        )
     return None
 
 

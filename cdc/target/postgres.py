@@ -49,6 +49,7 @@ from cdc.target.postgres_contributions import PostgresContributions
 from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
+from cdc.target.postgres_history import HistoryComposer, HistoryRound, sweep_history, truncate_history
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_order import find_links, no_links
 from cdc.target.postgres_parked import ParkedStore
@@ -103,6 +104,7 @@ class PostgresTarget:
         limits=("NUL in texts", "what a narrower column would round or cut"),
         rules=True,
         contributions=True,
+        history=True,
     )
 
     def __init__(
@@ -156,7 +158,10 @@ class PostgresTarget:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            composer, ruled = Composer(table, table_id, stage, found.domains), None
+            composer, ruled, history = Composer(table, table_id, stage, found.domains), None, None
+            if table.history is not None:
+                composer = HistoryComposer(table, table_id, stage, found.domains)
+                history = composer.history()
             statements = composer.all()
             if table.rules is not None:
                 check_ordered(table, found)
@@ -167,9 +172,9 @@ class PostgresTarget:
             if table.partials:
                 self.connection.execute(statements.create_moves)
             links = find_links(self.connection, table, found, composer)
-            loading = not links.checked_later and is_empty(self.connection, table)
+            loading = not links.checked_later and history is None and is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled, history)
 
     def related(self, table: TargetTable) -> Related:
         return self.prepared(table).links.related
@@ -349,7 +354,7 @@ class PostgresTransaction:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            kind = Round if prepared.ruled is None else RuledRound
+            kind = HistoryRound if prepared.history else Round if prepared.ruled is None else RuledRound
             return kind(self.connection, prepared, writes, self._deferring).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
@@ -358,10 +363,13 @@ class PostgresTransaction:
             self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
             return {number for (number,) in self.execute(prepared.statements.stale).fetchall()}
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         prepared = self.target.prepared(table)
         with translated():
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
+            if table.history is not None:
+                truncate_history(self.connection, table, prepared.id, position, time_us)
+                return Decision(Outcome.APPLIED)
             raised = self.execute(
                 sql.SQL("UPDATE cdc.target_table SET floor = %s WHERE id = %s AND floor <= %s"),
                 (position.pack(), prepared.id, position.pack()),
@@ -377,6 +385,9 @@ class PostgresTransaction:
         with translated():
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
             self._stage_keys(prepared, [(key, position) for key in keep])
+            if prepared.history is not None:
+                swept, examples = sweep_history(self.connection, prepared.history, position)
+                return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
             parameters = {"position": position.pack()}
             examples = self.execute(prepared.statements.sweep_examples, parameters).fetchall()
             self.execute(prepared.statements.sweep_bury, parameters)

@@ -15,6 +15,7 @@ LONGEST_FILE = 500
 _LEAVES = {
     "model",
     "blocks",
+    "moments",
     "decisions",
     "rules",
     "errors",
