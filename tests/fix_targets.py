@@ -20,8 +20,9 @@ import psycopg
 import pytest
 
 from cdc.db import mariadb
+from cdc.entries import MariaDbTargetSettings
 from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
-from cdc.settings import MariaDbTargetSettings, Secret
+from cdc.settings import Secret
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Owner, Target, hold_of
 from cdc.target.beside import Beside

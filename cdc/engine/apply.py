@@ -412,7 +412,10 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        if (table.supersede or reason in HEALING) and not needs_what_is_there(row):
+        # Half of a key change may be older than what waits, and then it does not build on that.
+        half = row.moved_from is not None or row.moved_to is not None
+        whole = not needs_what_is_there(row)
+        if (reason in HEALING and (whole or half)) or (table.supersede and whole):
             self.done.may_heal.add(held)
         return True
 

@@ -16,12 +16,13 @@ from cdc.engine.deployed import Adopted, cannot_run, read
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.targets import open_operator, open_state, open_target
 from cdc.engine.worker import Parts
+from cdc.entries import KafkaSettings, RestSettings
 from cdc.errors import Usage
 from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load
 from cdc.mapping.mask_checks import key_problems
 from cdc.mapping.model import Pipeline
-from cdc.settings import KafkaSettings, RestSettings, Settings
+from cdc.settings import Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
 from cdc.source.positions import SourceKind

@@ -11,14 +11,14 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from cdc.db import postgres
-from cdc.model import TargetTable
-from cdc.settings import (
+from cdc.entries import (
     MariaDbTargetSettings,
     PostgresTargetSettings,
     RestSettings,
     SqliteTargetSettings,
     TargetSettings,
 )
+from cdc.model import TargetTable
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Capabilities, Owner, Target
 from cdc.target.beside import Beside

@@ -21,6 +21,7 @@ from typing import Protocol, TypeAlias
 
 from cdc.db import postgres
 from cdc.engine.targets import open_rows
+from cdc.entries import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import TargetTable
@@ -30,7 +31,7 @@ from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import CompareReport, NotCompared, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
-from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
+from cdc.settings import Settings
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.rows import NoTable
 

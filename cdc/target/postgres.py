@@ -58,39 +58,12 @@ from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
+from cdc.target.postgres_session import END_STUCK_COPIES, SESSION
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 from cdc.target.postgres_versions import versions
 from cdc.target.versions import Deployed
-
-# A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
-# a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
-_SESSION = {
-    "idle_in_transaction_session_timeout": "5s",
-    "statement_timeout": "120s",
-    "lock_timeout": "10s",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-    "synchronous_commit": "on",
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "application_name": "cdc-applier",
-    # A machine that vanished says no goodbye; its session and locks go after 25 s.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
-# While it waits for COPY data the server obeys neither cancels nor timeouts: a worker that froze there would keep its
-# locks for as long as its machine lives. Only ending its session helps, and any other worker may do that.
-_END_STUCK_COPIES = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    " AND datname = current_database() AND usename = current_user"
-    f" AND application_name = '{_SESSION['application_name']}'"
-    " AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - interval '10s'"
-)
 
 
 class PostgresTarget:
@@ -111,7 +84,7 @@ class PostgresTarget:
         self, connect: Callable[[], psycopg.Connection[Any]], session: Mapping[str, str] | None = None
     ) -> None:
         self._connect = connect
-        self._session = {**_SESSION, **(session or {})}
+        self._session = {**SESSION, **(session or {})}
         self._connection: psycopg.Connection[Any] | None = None
         self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
@@ -126,7 +99,7 @@ class PostgresTarget:
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
                 (list(self._session), list(self._session.values())),
             )
-            self.connection.execute(_END_STUCK_COPIES)
+            self.connection.execute(END_STUCK_COPIES)
             migrate(self.connection)
         self.parked_store = ParkedStore(self.connection, owner)
         self.shapes = PostgresContributions(self.connection, owner)
@@ -218,7 +191,7 @@ class PostgresTarget:
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         with translated():
-            self.connection.execute(_END_STUCK_COPIES)
+            self.connection.execute(END_STUCK_COPIES)
             rows = self.connection.execute(
                 "INSERT INTO cdc.watermark AS w (pipeline, target, topic, partition, topic_id, fence)"
                 " SELECT %s, %s, topic, partition, topic_id, 1"

@@ -20,6 +20,7 @@ _LEAVES = {
     "rules",
     "errors",
     "settings",
+    "entries",
     "references",
     "keys",
     "retry",
