@@ -412,8 +412,7 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        # Half of a key change may be older than what waits, and then it does not build on that.
-        half = row.moved_from is not None or row.moved_to is not None
+        half = row.moved_from is not None or row.moved_to is not None  # older than what waits, it does not build on it
         whole = not needs_what_is_there(row)
         if (reason in HEALING and (whole or half)) or (table.supersede and whole):
             self.done.may_heal.add(held)
