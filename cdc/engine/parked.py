@@ -16,7 +16,7 @@ from itertools import groupby
 import msgspec
 
 from cdc.engine.apply import Applied, Work, healing
-from cdc.engine.oracle import HEALING, must_wait, needs_what_is_there, supersedes
+from cdc.engine.oracle import HEALING, STALE, must_wait, needs_what_is_there, supersedes
 from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
 from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
@@ -227,8 +227,9 @@ class _Play:
 
     def _decide(self, items: Sequence[_Item]) -> None:
         by_table: dict[TargetTable, list[_Item]] = {}
+        self._outdate([item for item in items if item.kept and item.parked.reason not in ON_PURPOSE])
         for item in items:
-            if item.row is None or item.table is None or item.kept:
+            if item.row is None or item.table is None or item.kept or item.decision == STALE:
                 continue
             if item.row.op is RowOp.TRUNCATE:
                 item.decision = self.work.transaction.truncate(item.table, item.row.position, item.row.time_us)
@@ -240,6 +241,16 @@ class _Play:
             self._write(by_table[table])
         circle = in_circles(ordered, self.target.related)
         self._write_together([each for table in circle for each in by_table[table] if each.waits_for_a_parent])
+
+    def _outdate(self, items: Sequence[_Item]) -> None:
+        """What was refused is not tried again, but a truncate or a newer row since may have made it needless."""
+        by_table: dict[TargetTable, list[tuple[_Item, Write]]] = {}
+        for item in items:
+            if item.table is not None and item.row is not None and item.row.op is not RowOp.TRUNCATE:
+                by_table.setdefault(item.table, []).append((item, Write(item.row, item.row.position)))
+        for table, pairs in by_table.items():
+            for number in self.work.transaction.stale(table, [write for _, write in pairs]):
+                pairs[number][0].kept, pairs[number][0].decision = False, STALE
 
     def _write_together(self, items: list[_Item]) -> None:
         """Rows of tables that refer to one another in a circle: all are written before anybody looks for parents, then

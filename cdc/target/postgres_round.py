@@ -90,6 +90,7 @@ class PreparedTable:
         self.stage = stage
         self.statements = statements
         self.links = links
+        self.staged = 0  # rows since the staging table was truncated
         self.early = 0  # rounds to come that look for parents before they write
         self.ruled = ruled  # of a table with conflict rules
         self.history = history  # of a table whose rows are changes

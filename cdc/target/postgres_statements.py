@@ -54,6 +54,7 @@ class Statements:
     unapplied: _Piece
     stale: _Piece
     clear: _Piece
+    empty: _Piece
     drop: _Piece
     truncate: _Piece
     sweep_examples: _Piece
@@ -126,7 +127,7 @@ class Composer:
         return Statements(
             create_stage=self.create_stage(),
             create_moves=self.text(
-                "CREATE TEMP TABLE {name} (_n integer, old_key text, new_key text, place bytea) ON COMMIT DELETE ROWS",
+                "CREATE TEMP TABLE {name} (_n integer, old_key text, new_key text, place bytea)",
                 name=self.moves_name,
             ),
             copy_stage=self.text(
@@ -165,6 +166,9 @@ class Composer:
             unapplied=self.unapplied(),
             stale=self.text("SELECT s._n FROM {stage} s WHERE s._position < greatest({newest})", newest=self.newest()),
             clear=self.text("TRUNCATE {stage}, {moves}" if self.table.partials else "TRUNCATE {stage}"),
+            empty=self.text(
+                "DELETE FROM {stage}; DELETE FROM {moves}" if self.table.partials else "DELETE FROM {stage}"
+            ),
             drop=self.text("DROP TABLE {stage}, {moves}" if self.table.partials else "DROP TABLE {stage}"),
             truncate=with_parameters(self.truncate()),
             sweep_examples=with_parameters(self.sweep_examples()),
@@ -176,7 +180,7 @@ class Composer:
         """Columns have the target's types, but a domain's own type: a delete has NULL where the domain allows none."""
         columns = [self.typed(name) + sql.SQL(" AS ") + identifier(name) for name in self.names]
         return self.text(
-            "CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS SELECT 0::integer AS _n, 0::smallint AS _op,"
+            "CREATE TEMP TABLE {name} AS SELECT 0::integer AS _n, 0::smallint AS _op,"
             " ''::bytea AS _position, ''::bytea AS _base, ''::text AS _mask, {columns}{extras} FROM {target}"
             f" WITH NO DATA; ALTER TABLE {{name}} ALTER COLUMN _op SET DEFAULT {FULL}{{defaults}}",
             name=self.stage_name,
