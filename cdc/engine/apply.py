@@ -17,7 +17,7 @@ from cdc.blocks import RowBlock, Writes, folded
 from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
-from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.engine.oracle import FILTERED, HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
 from cdc.engine.ruled import dated_ahead, now_us, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
@@ -354,10 +354,17 @@ class Work:
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
+        decisions, poisoned = self._written(table, writes)
+        for index, decision in decisions.items():
+            if decision.reason == "update_missing" and writes[index].row.filtered:
+                decisions[index] = FILTERED
+        return decisions, poisoned
+
+    def _written(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         ahead = dated_ahead(table, writes, now_us())
         if ahead:
             rest = [index for index in range(len(writes)) if index not in ahead]
-            found, bad = self.write(table, [writes[index] for index in rest]) if rest else ({}, {})
+            found, bad = self._written(table, [writes[index] for index in rest]) if rest else ({}, {})
             ahead.update({rest[index]: decision for index, decision in found.items()})
             return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:

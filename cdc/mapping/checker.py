@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from sqlglot import exp
 
-from cdc.mapping import closures, numeric, sqltypes, temporal, texts
+from cdc.mapping import change, closures, numeric, sqltypes, temporal, texts
 from cdc.mapping.checking import spoken
 from cdc.mapping.closures import Node, lazy, strict
 from cdc.mapping.diagnostics import did_you_mean
@@ -29,6 +29,7 @@ from cdc.mapping.sqltypes import (
     SMALLINT,
     TEXT,
     TIMESTAMP,
+    TIMESTAMPTZ,
     UNKNOWN,
     UUID,
     Type,
@@ -45,6 +46,7 @@ CAST_TARGETS = {
     exp.DataType.Type.DECIMAL: NUMERIC,
     exp.DataType.Type.DATE: DATE,
     exp.DataType.Type.TIMESTAMP: TIMESTAMP,
+    exp.DataType.Type.TIMESTAMPTZ: TIMESTAMPTZ,
     exp.DataType.Type.UUID: UUID,
 }
 
@@ -58,6 +60,10 @@ class Checker(Operators):
         if node.type == UNKNOWN:
             return Node(TEXT, None, node.value)
         return node
+
+    def condition(self, tree: exp.Expr) -> Node:
+        """The whole expression, where a condition is wanted."""
+        return self._condition(tree)
 
     def column_type(self, tree: exp.Expr, node: Node) -> ColumnType:
         """What a target is told: the precision and length of an outermost cast too."""
@@ -86,10 +92,27 @@ class Checker(Operators):
     # Leaves
 
     def _column(self, tree: exp.Expr) -> Node:
-        name = tree.this
-        if not isinstance(name, exp.Identifier) or len([arg for arg in tree.args.values() if arg]) > 1:
+        name, scope = tree.this, tree.args.get("table")
+        given = [arg for arg in tree.args.values() if arg]
+        if not isinstance(name, exp.Identifier) or len(given) > (2 if scope and self.of_change else 1):
             self._stop(tree, "sql-not-available", "columns are named without a table")
-        text = name.this if name.args.get("quoted") else name.this.lower()
+        text = _name(name)
+        if scope is not None and _name(scope) == change.META:
+            return self._fact(tree, text)
+        if scope is not None and _name(scope) not in change.ROWS:
+            advice = did_you_mean(_name(scope), change.SCOPES)
+            self._stop(tree, "unknown-column", "beside columns there are after.…, before.… and meta.…", advice)
+        return self._field(tree, text, change.ROWS.index(_name(scope)) if scope else 0)
+
+    def _fact(self, tree: exp.Expr, name: str) -> Node:
+        """Something about the change."""
+        node = change.fact(self.schema, name)
+        if node is None:
+            self._stop(tree, "unknown-column", f"there is no meta.{name}", did_you_mean(name, change.NAMES))
+        return node
+
+    def _field(self, tree: exp.Expr, text: str, row: int) -> Node:
+        """A column of the row as it is (0) or as it was before (1)."""
         index = self.names.get(text)
         if index is None:
             table = f"{self.schema.namespace}.{self.schema.table}"
@@ -99,6 +122,7 @@ class Checker(Operators):
             self._stop(tree, "unknown-column", f"{table} has no column '{text}'", advice)
         column = self.schema.columns[index]
         type_ = sqltypes.of_column(column, self.schema.kind)
+        index += row * len(self.schema.columns)
         field = Node(type_, operator.itemgetter(index), None, frozenset((index,)))
         decode = sqltypes.decoder(column, type_)
         return strict(type_, decode, field) if decode else field
@@ -254,8 +278,19 @@ class Checker(Operators):
         call = temporal.extract_date if node.type == DATE else temporal.extract
         return strict(NUMERIC, partial(call, field), node)
 
+    def _at_time_zone(self, tree: exp.Expr) -> Node:
+        """A timestamptz as UTC's clocks show it, and the other way round."""
+        zone, node = tree.args["zone"], self.node(tree.this)
+        if not (isinstance(zone, exp.Literal) and zone.args.get("is_string") and zone.this.upper() == "UTC"):
+            self._stop(tree, "sql-value", "the only time zone here is 'UTC'", "rules of others change with the years")
+        if node.type not in {TIMESTAMP, TIMESTAMPTZ}:
+            advice = "cast it: …::timestamp" if node.type in {DATE, UNKNOWN} else None
+            self._stop(tree, "sql-type", f"{node.type.name} at time zone is not available", advice)
+        to = TIMESTAMP if node.type == TIMESTAMPTZ else TIMESTAMPTZ
+        return Node(to, node.call, node.value, node.inputs)  # both count the same microseconds
+
     def _no_zone(self, tree: exp.Expr, node: Node, what: str) -> NoReturn:
-        advice = "it depends on the session's time zone"
+        advice = "it depends on the session's time zone: write … at time zone 'UTC'"
         if node.type in {DATE, UNKNOWN}:
             advice = "cast to timestamp first: …::timestamp"
         self._stop(tree, "sql-type", f"{what} is not available", advice)
@@ -272,6 +307,11 @@ def _fits(signature: Signature, given: list[Type]) -> bool:
 
 def _cut_to(precision: int, scale: int) -> Callable[[Any], Any]:
     return lambda value: numeric.truncate_scale(value, precision, scale)
+
+
+def _name(identifier: exp.Identifier) -> str:
+    text: str = identifier.this
+    return text if identifier.args.get("quoted") else text.lower()
 
 
 def _unit(tree: Any) -> str:
@@ -308,4 +348,5 @@ _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.Cast: Checker._cast,
     exp.TimestampTrunc: Checker._date_trunc,
     exp.Extract: Checker._extract,
+    exp.AtTimeZone: Checker._at_time_zone,
 }

@@ -156,6 +156,9 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         message, where = "no source is named for this table", "add 'source:' here or at the top"
         yield table.finding("no-source", message, ("from",), help=where)
     columns = table.columns
+    for problem in syntax_problems(table.where) if table.where is not None else ():
+        within = (problem.start, problem.length)
+        yield table.finding(problem.code, problem.message, ("where",), help=problem.help, within=within)
     for name, spec in columns.named.items():
         path: ValuePath = ("columns", name, "sql")
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():

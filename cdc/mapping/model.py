@@ -251,6 +251,9 @@ class TableMapping(_Part):
     """Target columns that identify a row. Default: the columns that copy the source table's key."""
     columns: Columns = Field(default_factory=lambda: Columns.model_validate(EVERYTHING))
     """What the target's columns hold. Default: all source columns under their own names."""
+    where: Name | None = None
+    """Which source rows the target has: an SQL condition over the source's columns, as in PostgreSQL's WHERE. A change
+    that leaves it removes the target's row (as `on_delete` says), one that comes into it brings the row."""
     on_delete: DeletePolicy = Field(default=DeletePolicy.DELETE, strict=False)
     """`delete` the target row, mark it (`soft`), or `ignore` deletes."""
     soft_delete_column: Name = "is_deleted"

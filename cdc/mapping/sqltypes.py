@@ -1,7 +1,8 @@
 """The types of expressions: what a source's column is in SQL, how its canonical values are read and written back, and
 which casts exist.
 
-Inside expressions a numeric is a `Decimal`; all other values keep their canonical form. Columns of other types are
+Inside expressions a numeric is a `Decimal`, and a timestamptz counts microseconds; all other values keep their
+canonical form. Columns of other types are
 *opaque*: they may be tested for NULL and passed through (COALESCE, CASE), no more.
 """
 
@@ -47,6 +48,7 @@ NUMERIC: Final = Type("numeric", ColumnType(Kind.DECIMAL, "numeric"))
 TEXT: Final = Type("text", ColumnType(Kind.TEXT, "text"))
 DATE: Final = Type("date", ColumnType(Kind.DATE, "date"))
 TIMESTAMP: Final = Type("timestamp", ColumnType(Kind.TIMESTAMP, "timestamp"))
+TIMESTAMPTZ: Final = Type("timestamptz", ColumnType(Kind.TIMESTAMPTZ, "timestamptz"))
 UUID: Final = Type("uuid", ColumnType(Kind.UUID, "uuid"))
 JSON: Final = Type("json", ColumnType(Kind.JSON, "json"))
 JSONB: Final = Type("jsonb", ColumnType(Kind.JSON, "jsonb"))
@@ -55,11 +57,14 @@ UNKNOWN: Final = Type("unknown", ColumnType(Kind.TEXT, "text"))
 
 _BY_NAME: Final = {
     each.name: each
-    for each in (BOOLEAN, SMALLINT, INTEGER, BIGINT, NUMERIC, TEXT, DATE, TIMESTAMP, UUID, JSON, JSONB, UNKNOWN)
+    for each in (
+        *(BOOLEAN, SMALLINT, INTEGER, BIGINT, NUMERIC, TEXT, DATE, TIMESTAMP, TIMESTAMPTZ),
+        *(UUID, JSON, JSONB, UNKNOWN),
+    )
 }
 INTEGERS: Final = (SMALLINT, INTEGER, BIGINT)
 LIMIT: Final = {SMALLINT: numeric.INT2, INTEGER: numeric.INT4, BIGINT: numeric.INT8}
-ORDERED: Final = {*INTEGERS, NUMERIC, BOOLEAN, DATE, TIMESTAMP, UUID}
+ORDERED: Final = {*INTEGERS, NUMERIC, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID}
 """Types whose order does not depend on a collation."""
 COMPARABLE: Final = ORDERED | {TEXT}
 
@@ -90,8 +95,16 @@ def of_column(column: Column, source: str) -> Type:
         return NUMERIC if native in _NUMERICS or source == "mariadb" else _opaque(column)
     if kind is Kind.JSON:  # hstore arrives as JSON too, but its -> means something else
         return {"json": JSON, "jsonb": JSONB}.get(native) or _opaque(column)
-    plain = {Kind.BOOLEAN: BOOLEAN, Kind.DATE: DATE, Kind.TIMESTAMP: TIMESTAMP, Kind.UUID: UUID}
-    return plain.get(kind) or _opaque(column)
+    return _PLAIN.get(kind) or _opaque(column)
+
+
+_PLAIN: Final = {
+    Kind.BOOLEAN: BOOLEAN,
+    Kind.DATE: DATE,
+    Kind.TIMESTAMP: TIMESTAMP,
+    Kind.TIMESTAMPTZ: TIMESTAMPTZ,
+    Kind.UUID: UUID,
+}
 
 
 def _integer(native: str) -> Type:
@@ -116,6 +129,8 @@ def _opaque(column: Column, advice: str | None = None) -> Type:
 
 def decoder(column: Column, type_: Type) -> Convert | None:
     """From canonical values to values inside expressions; None when they are the same."""
+    if type_ == TIMESTAMPTZ:
+        return temporal.instant
     if type_ != NUMERIC:
         return None
     return Decimal if column.type.kind in {Kind.DECIMAL, Kind.INTEGER} else None
@@ -123,6 +138,8 @@ def decoder(column: Column, type_: Type) -> Convert | None:
 
 def encoder(type_: Type) -> Convert | None:
     """The way back."""
+    if type_ == TIMESTAMPTZ:
+        return temporal.instant_iso
     return numeric.text if type_ == NUMERIC else None
 
 
@@ -212,6 +229,7 @@ def reader(to: Type) -> Convert | None:
         NUMERIC: numeric.from_text,
         DATE: temporal.date_from_text,
         TIMESTAMP: temporal.timestamp_from_text,
+        TIMESTAMPTZ: temporal.instant_from_text,
         UUID: uuid_from_text,
         **{integer: partial(_read_integer, LIMIT[integer]) for integer in INTEGERS},
     }

@@ -21,6 +21,8 @@ _TIMESTAMP = re.compile(
     r"([0-9]{4,7})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?)?( BC)?"
 )
+_INSTANT = re.compile(r"([+-]?[0-9]{4,6})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?Z")
+_ZONE = re.compile(r" ?(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)")
 _BLANK = " \t\n\r\v\f"
 _WORDS = {"infinity": POS_INFINITY, "-infinity": NEG_INFINITY}
 _UNITS = {
@@ -91,6 +93,46 @@ def timestamp_from_text(value: str) -> int:
         raise ValueError("time of day out of range")
     within = ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + int((fraction or "0").ljust(6, "0"))
     return timestamp_in_range(_checked_days(year, month, day, era) * DAY + within)
+
+
+def instant(value: str) -> int:
+    """The microseconds of a canonical timestamptz."""
+    if value in _WORDS:
+        return _WORDS[value]
+    match = _INSTANT.fullmatch(value)
+    if match is None:
+        raise ValueError("not an instant as YYYY-MM-DDTHH:MM:SS.ffffffZ")
+    year, month, day, hour, minute, second, fraction = match.groups()
+    seconds = (int(hour) * 60 + int(minute)) * 60 + int(second)
+    within = seconds * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+    return days_of(int(year), int(month), int(day)) * DAY + within
+
+
+def instant_iso(micros: int) -> str:
+    """The inverse of `instant`."""
+    if micros in _INFINITE:
+        return "infinity" if micros > 0 else "-infinity"
+    days, within = divmod(micros, DAY)
+    year, month, day = civil(days)
+    seconds, fraction = divmod(within, 1_000_000)
+    sign = "+" if year > 9999 else "-" if year < 0 else ""
+    time = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:06}"
+    return f"{sign}{abs(year):04}-{month:02}-{day:02}T{time}Z"
+
+
+def instant_from_text(value: str) -> int:
+    """What timestamptz's input function reads, of texts that name their zone as a distance from UTC."""
+    trimmed = value.strip(_BLANK)
+    if trimmed.lower() in _WORDS:
+        return _WORDS[trimmed.lower()]
+    zone = _ZONE.search(trimmed, max(trimmed.find(":"), 0))
+    if zone is None or zone.end() != len(trimmed) or "BC" in trimmed:
+        raise ValueError("not a timestamp with its zone, as YYYY-MM-DD HH:MM:SS+00")
+    sign, hours, minutes = zone.groups()
+    if int(hours or 0) > 15 or int(minutes or 0) > 59:
+        raise ValueError("no such time zone")
+    away = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
+    return timestamp_in_range(timestamp_from_text(trimmed[: zone.start()]) + (away if sign == "-" else -away))
 
 
 def date_text(days: int) -> str:
