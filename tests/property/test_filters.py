@@ -213,8 +213,8 @@ def test_the_target_has_the_rows_that_are_inside(where: str, source: Source, mor
             assert not held
 
     check()
-    assert met["inside"] > 10
-    assert met["outside"] > 10
+    assert met["inside"] > 0
+    assert met["outside"] > 0
     assert met["held"] < met["inside"] + met["outside"]
 
 
