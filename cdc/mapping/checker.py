@@ -7,7 +7,7 @@ exact arithmetic (double precision), the expression is refused and the message s
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -17,13 +17,15 @@ from cdc.mapping import change, closures, numeric, sqltypes, temporal, texts
 from cdc.mapping.checking import spoken
 from cdc.mapping.closures import Node, lazy, strict
 from cdc.mapping.diagnostics import did_you_mean
+from cdc.mapping.documents import Documents
 from cdc.mapping.functions import IGNORED_ARGUMENTS, NODES, SIGNATURES, Signature
-from cdc.mapping.operators import ARITHMETIC, COMPARISONS, Operators, comparison
+from cdc.mapping.operators import ARITHMETIC, COMPARISONS, comparison
 from cdc.mapping.sqltypes import (
     BIGINT,
     BOOLEAN,
     DATE,
     INTEGER,
+    JSONB,
     LIMIT,
     NUMERIC,
     SMALLINT,
@@ -48,10 +50,11 @@ CAST_TARGETS = {
     exp.DataType.Type.TIMESTAMP: TIMESTAMP,
     exp.DataType.Type.TIMESTAMPTZ: TIMESTAMPTZ,
     exp.DataType.Type.UUID: UUID,
+    exp.DataType.Type.JSONB: JSONB,
 }
 
 
-class Checker(Operators):
+class Checker(Documents):
     """The whole language."""
 
     def result(self, tree: exp.Expr) -> Node:
@@ -78,7 +81,7 @@ class Checker(Operators):
 
     def _dispatch(self, tree: exp.Expr) -> Node:
         kind = type(tree)
-        if kind in NODES:
+        if kind in NODES or kind is exp.Anonymous:
             return self._function(tree)
         if kind in COMPARISONS:
             return self._comparison(tree)
@@ -188,13 +191,9 @@ class Checker(Operators):
     # Functions, casts, dates
 
     def _function(self, tree: exp.Expr) -> Node:
-        name, places = NODES[type(tree)]
-        self._only(tree, *places, *IGNORED_ARGUMENTS.get(type(tree), ()))
-        if isinstance(tree, exp.Trim):
-            name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(tree.args.get("position") or "", name)
-        elif isinstance(tree, exp.Pad):
-            name = "lpad" if tree.args.get("is_left") else "rpad"
-        parts = [tree.args[place] for place in places if tree.args.get(place) is not None]
+        name, parts = self._call(tree)
+        if name in _BUILDERS:
+            return _BUILDERS[name](self, tree, parts)
         nodes = self._all(parts, self.node)
         given = [node.type for node in nodes]
         for signature in SIGNATURES[name]:
@@ -204,6 +203,20 @@ class Checker(Operators):
                 ]
                 return strict(signature.gives, signature.call, *converted)
         return self._no_signature(tree, name, parts, nodes)
+
+    def _call(self, tree: exp.Expr) -> tuple[str, list[exp.Expr]]:
+        """The name of a function as the allow-list has it, and its arguments."""
+        if isinstance(tree, exp.Anonymous):
+            return str(tree.this).lower(), tree.expressions
+        name, places = NODES[type(tree)]
+        self._only(tree, *places, *IGNORED_ARGUMENTS.get(type(tree), ()))
+        if isinstance(tree, exp.Trim):
+            name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(tree.args.get("position") or "", name)
+        elif isinstance(tree, exp.Pad):
+            name = "lpad" if tree.args.get("is_left") else "rpad"
+        elif isinstance(tree, exp.SHA2Digest):
+            name = f"sha{tree.args['length'].this}"
+        return name, [tree.args[place] for place in places if tree.args.get(place) is not None]
 
     def _no_signature(self, tree: exp.Expr, name: str, parts: list[exp.Expr], nodes: list[Node]) -> NoReturn:
         for part, node in zip(parts, nodes, strict=True):
@@ -265,6 +278,18 @@ class Checker(Operators):
             self._no_zone(tree, node, f"date_trunc of {node.type.name}")
         return strict(TIMESTAMP, partial(temporal.truncate, unit), node)
 
+    def _to_char(self, tree: exp.Expr) -> Node:
+        self._only(tree, "this", "format")
+        node, pattern = self.node(tree.this), tree.args["format"]
+        parts = temporal.pattern(pattern.this) if isinstance(pattern, exp.Literal) else None
+        if parts is None:
+            known = "YYYY, MM, DD, HH24, MI, SS with any of - / . : , and blanks between"
+            self._stop(tree, "sql-value", "to_char takes a quoted format of these words only", known)
+        if node.type not in {DATE, TIMESTAMP}:
+            self._no_zone(tree, node, f"to_char of {node.type.name}")
+        convert = self._widen(node, TIMESTAMP, compared=True)
+        return strict(TEXT, partial(temporal.formatted, parts), convert)
+
     def _extract(self, tree: exp.Expr) -> Node:
         self._only(tree, "this", "expression")
         field = _unit(tree.this)
@@ -318,6 +343,13 @@ def _unit(tree: Any) -> str:
     return str(getattr(tree, "this", tree)).lower()
 
 
+_BUILDERS: dict[str, Callable[[Checker, exp.Expr, Sequence[exp.Expr]], Node]] = {
+    "jsonb_build_object": Checker._build_object,
+    "jsonb_build_array": Checker._build_array,
+    "to_jsonb": Checker._to_jsonb,
+}
+"""Functions of any number or type of arguments."""
+
 _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.Column: Checker._column,
     exp.Literal: Checker._literal,
@@ -340,6 +372,10 @@ _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.ConcatWs: Checker._concat,
     exp.JSONExtract: Checker._member,
     exp.JSONExtractScalar: Checker._member,
+    exp.JSONBExtract: Checker._part,
+    exp.JSONBExtractScalar: Checker._part,
+    exp.JSONBContainsTopKey: Checker._has_key,
+    exp.Lambda: Checker._arrow_in_arguments,
     exp.Coalesce: Checker._coalesce,
     exp.Greatest: Checker._extreme,
     exp.Least: Checker._extreme,
@@ -348,5 +384,6 @@ _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.Cast: Checker._cast,
     exp.TimestampTrunc: Checker._date_trunc,
     exp.Extract: Checker._extract,
+    exp.TimeToStr: Checker._to_char,
     exp.AtTimeZone: Checker._at_time_zone,
 }

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from cdc.mapping import numeric, temporal
+from cdc.mapping import jsons, numeric, temporal
 from cdc.model import NEG_INFINITY, POS_INFINITY, Column, ColumnType, Kind
 
 Convert = Callable[[Any], Any]
@@ -52,6 +52,7 @@ TIMESTAMPTZ: Final = Type("timestamptz", ColumnType(Kind.TIMESTAMPTZ, "timestamp
 UUID: Final = Type("uuid", ColumnType(Kind.UUID, "uuid"))
 JSON: Final = Type("json", ColumnType(Kind.JSON, "json"))
 JSONB: Final = Type("jsonb", ColumnType(Kind.JSON, "jsonb"))
+BYTEA: Final = Type("bytea", ColumnType(Kind.BYTES, "bytea"))
 UNKNOWN: Final = Type("unknown", ColumnType(Kind.TEXT, "text"))
 """A quoted text or NULL before its surroundings say what it is; text when they do not."""
 
@@ -59,14 +60,14 @@ _BY_NAME: Final = {
     each.name: each
     for each in (
         *(BOOLEAN, SMALLINT, INTEGER, BIGINT, NUMERIC, TEXT, DATE, TIMESTAMP, TIMESTAMPTZ),
-        *(UUID, JSON, JSONB, UNKNOWN),
+        *(UUID, JSON, JSONB, BYTEA, UNKNOWN),
     )
 }
 INTEGERS: Final = (SMALLINT, INTEGER, BIGINT)
 LIMIT: Final = {SMALLINT: numeric.INT2, INTEGER: numeric.INT4, BIGINT: numeric.INT8}
 ORDERED: Final = {*INTEGERS, NUMERIC, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID}
 """Types whose order does not depend on a collation."""
-COMPARABLE: Final = ORDERED | {TEXT}
+COMPARABLE: Final = ORDERED | {TEXT, BYTEA}
 
 _WIDER: Final = {
     SMALLINT: (INTEGER, BIGINT, NUMERIC),
@@ -95,6 +96,8 @@ def of_column(column: Column, source: str) -> Type:
         return NUMERIC if native in _NUMERICS or source == "mariadb" else _opaque(column)
     if kind is Kind.JSON:  # hstore arrives as JSON too, but its -> means something else
         return {"json": JSON, "jsonb": JSONB}.get(native) or _opaque(column)
+    if kind is Kind.BYTES and native == "bytea":
+        return BYTEA
     return _PLAIN.get(kind) or _opaque(column)
 
 
@@ -216,6 +219,7 @@ def cast(from_: Type, to: Type) -> Convert | None:
         (INTEGER, BOOLEAN): bool,
         (DATE, TIMESTAMP): temporal.to_timestamp,
         (TIMESTAMP, DATE): temporal.to_date,
+        (JSON, JSONB): jsons.normal,
         **{(integer, NUMERIC): Decimal for integer in INTEGERS},
     }
     return pairs.get((from_, to))
@@ -231,6 +235,7 @@ def reader(to: Type) -> Convert | None:
         TIMESTAMP: temporal.timestamp_from_text,
         TIMESTAMPTZ: temporal.instant_from_text,
         UUID: uuid_from_text,
+        JSONB: jsons.normal,
         **{integer: partial(_read_integer, LIMIT[integer]) for integer in INTEGERS},
     }
     return readers.get(to)

@@ -58,6 +58,9 @@ def days_of(year: int, month: int, day: int) -> int:
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
+_YEAR_1, _YEAR_10000 = days_of(1, 1, 1) * DAY, days_of(10_000, 1, 1) * DAY
+
+
 def date_in_range(days: int) -> int:
     if days not in _INFINITE and not MIN_DATE <= days <= MAX_DATE:
         raise ArithmeticError("date out of range")
@@ -152,6 +155,33 @@ def timestamp_text(micros: int) -> str:
     if fraction:
         text += f".{fraction:06}".rstrip("0")
     return text + (f" {era}" if era else "")
+
+
+_FORMATS = ("%Y", "%m", "%d", "%H", "%M", "%S")
+
+
+def pattern(text: str) -> tuple[str, ...] | None:
+    """The parts of a to_char format, as sqlglot writes it; None when there is something else in it than we know."""
+    parts = tuple(re.findall(r"%[A-Za-z]|[-/.:, ]", text))
+    known = all(len(part) == 1 or part in _FORMATS for part in parts)
+    return parts if known and "".join(parts) == text and parts else None
+
+
+def formatted(parts: tuple[str, ...], micros: int) -> str:
+    """to_char of a timestamp in the years 1 to 9999."""
+    if not _YEAR_1 <= micros < _YEAR_10000:
+        raise ArithmeticError("to_char of a year that has not four digits")
+    days, within = divmod(micros, DAY)
+    year, month, day = civil(days)
+    seconds = within // 1_000_000
+    values = {"%Y": f"{year:04}", "%m": f"{month:02}", "%d": f"{day:02}"}
+    values |= {"%H": f"{seconds // 3600:02}", "%M": f"{seconds // 60 % 60:02}", "%S": f"{seconds % 60:02}"}
+    return "".join([values.get(part, part) for part in parts])
+
+
+def make_date(year: int, month: int, day: int) -> int:
+    """make_date: a negative year is before Christ."""
+    return date_in_range(_checked_days(str(abs(year)), str(month), str(day), " BC" if year < 0 else None))
 
 
 def to_timestamp(days: int) -> int:
