@@ -9,6 +9,7 @@ from cdc.mapping import change, constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import Expression, ExpressionError, compile_expression
 from cdc.mapping.filters import Filter, FilteredPlan
+from cdc.mapping.forms import FormError, form_of
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
 from cdc.mapping.request_checks import request_findings
@@ -129,6 +130,7 @@ class _Compiler:
             column = None if self._may_be_missing(spec.copy_, at) else self._known(spec.copy_, at)
             if column is not None:
                 self._copy(name, column, spec.type, at)
+                self._form(name, column, spec, path)
         else:
             self._constant(name, spec, path)
 
@@ -160,6 +162,18 @@ class _Compiler:
         index = self.names[column.name]
         maker = Maker(name, source=index, inputs=(index,))
         self.outputs[name] = _Output(TargetColumn(name, column.type, sql_type, column.nullable), maker, path)
+
+    def _form(self, name: str, column: Column, spec: ColumnSpec, path: ValuePath) -> None:
+        """The values of a copied column, changed on the way."""
+        index = self.names[column.name]
+        try:
+            form = form_of(spec, column, index, self.schema.kind)
+        except FormError as error:
+            self._error("bad-form", str(error), (*path, *error.place), help=error.help, key=error.key)
+            return
+        if form is not None:
+            maker = Maker(name, call=form.call, inputs=(index,))
+            self.outputs[name] = _Output(TargetColumn(name, form.type, spec.type), maker, path)
 
     def _constant(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         try:

@@ -20,17 +20,23 @@ def typed(value: Any, sql_type: str | None) -> tuple[ColumnType, Value]:
     With a `sql_type` of the expression language (date, numeric…) the value is read as that type, and `ValueError` or
     `ArithmeticError` raised when it is none. Any other type is the target's business: the value keeps its own.
     """
-    type_ = _declared(sql_type) or _natural(value)
+    type_ = declared(sql_type) or natural(value)
+    return type_.column, read(value, type_)
+
+
+def read(value: Any, type_: Type) -> Value:
+    """The canonical value of a constant as one of a type. Raises `ValueError` or `ArithmeticError` when it is none."""
     if value is None:
-        return type_.column, None
-    read, write = sqltypes.reader(type_), sqltypes.encoder(type_)
-    if read is None:
-        return TEXT.column, _text(value)
-    canonical = read(_text(value))
-    return type_.column, write(canonical) if write else canonical
+        return None
+    reader, write = sqltypes.reader(type_), sqltypes.encoder(type_)
+    if reader is None:
+        raise ValueError("constants of this type are not available")
+    canonical = reader(_text(value))
+    return write(canonical) if write else canonical
 
 
-def _declared(sql_type: str | None) -> Type | None:
+def declared(sql_type: str | None) -> Type | None:
+    """The type of the expression language that a target's type is; None: it is the target's business."""
     if sql_type is None:
         return None
     try:
@@ -39,7 +45,8 @@ def _declared(sql_type: str | None) -> Type | None:
         return None
 
 
-def _natural(value: Any) -> Type:
+def natural(value: Any) -> Type:
+    """The type of a constant of which nothing is said."""
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int):

@@ -156,11 +156,25 @@ class Star(_Part):
     """source column: target column."""
 
 
+class ElseValue(_Part):
+    """A value that would otherwise be one of the words of `else`."""
+
+    value: Constant
+    """The value for all others."""
+
+
 class ColumnSpec(_Part):
     """One target column: a copied source column, a constant, or an SQL expression over the source's columns."""
 
     copy_: Name | None = Field(default=None, alias="copy")
     """The source column to copy. `name: full_name` is short for `name: {copy: full_name}`."""
+    map: dict[str, Constant] | None = Field(default=None, min_length=1)
+    """Of a copied column: source value: target value."""
+    else_: ElseValue | Constant = Field(default="park", alias="else")
+    """What becomes of values that are not in `map`: `park` sets the row aside, `keep` copies them, `null`, or another
+    value. ('park' and 'keep' themselves: `{value: keep}`.)"""
+    default: Constant = None
+    """Of a copied column: what a NULL becomes."""
     value: Constant = None
     """The same value for every row."""
     sql: Name | None = None
@@ -184,6 +198,10 @@ class ColumnSpec(_Part):
         given = [name for name in ("copy_", "value", "sql") if name in self.model_fields_set]
         if len(given) != 1 or (given != ["value"] and getattr(self, given[0]) is None):
             raise PydanticCustomError("column_origin", "a column has exactly one of 'copy', 'value' and 'sql'")
+        if given != ["copy_"] and self.model_fields_set & {"map", "else_", "default"}:
+            raise PydanticCustomError("column_form", "'map', 'else' and 'default' go with 'copy'; sql has CASE for it")
+        if "else_" in self.model_fields_set and self.map is None:
+            raise PydanticCustomError("column_form", "'else' goes with 'map'")
         return self
 
     @classmethod

@@ -86,27 +86,6 @@ def test_missing_surplus_different(world: World) -> None:
     assert world.now >= SETTLE_S, "a difference is only confirmed when it stayed"
 
 
-def test_a_filter_and_values_of_the_change(world: World) -> None:
-    """Rows outside of `where` are surplus; a column that tells of the change cannot be told from the row."""
-    columns = "{'*': {}, seen: {sql: meta.operation}}"
-    world.mapping = f"{{from: public.t, to: public.t, where: \"v = 'a' or id > 5\", columns: {columns}}}"
-    world.at_source("CREATE TABLE t (id integer PRIMARY KEY, v text)")
-    world.at_source("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL), (4, NULL), (6, NULL)")
-    world.hub.execute("CREATE TABLE t (id integer PRIMARY KEY, v text, seen text)")
-    world.hub.execute("INSERT INTO t VALUES (1, 'a', 'update'), (6, NULL, 'create')")
-    found = world.compare()
-    assert found.equal
-    assert (found.source_rows, found.target_rows, found.unchecked) == (5, 2, 2)
-    world.hub.execute("INSERT INTO t VALUES (3, NULL, 'update')")
-    assert counts(world.compare()) == (0, 1, 0)
-
-
-def test_a_filter_over_the_changes_cannot_be_compared(world: World) -> None:
-    world.mapping = "{from: public.t, to: public.t, where: \"meta.operation <> 'read'\"}"
-    with pytest.raises(Usage, match="a filter over the changes"):
-        world.compare_all()
-
-
 def test_values_are_not_shown_unless_asked_for(world: World) -> None:
     world.both("CREATE TABLE t (id integer PRIMARY KEY, v text)")
     world.at_source("INSERT INTO t VALUES (1, 'private')")
