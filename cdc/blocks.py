@@ -20,6 +20,7 @@ from cdc.model import (
     DeletePolicy,
     MappedRow,
     Position,
+    RawRecord,
     RowOp,
     TableSchema,
     TargetTable,
@@ -37,6 +38,7 @@ class EventBlock:
     `after`: the row, without UNAVAILABLE, or None for a delete; `before`: of deletes, None for all others. `bytes`: of
     the records' payloads. `time_us`: commit time of the last streamed event, None if there is none.
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
+    `raw(i)`: the record that it came in.
     `created()`: which of them are creates or snapshot reads. `times()`: of each event, the commit time in µs; None for
     what a snapshot read.
     """
@@ -50,6 +52,7 @@ class EventBlock:
         "event",
         "partition",
         "positions",
+        "raw",
         "schema",
         "time_us",
         "times",
@@ -68,6 +71,7 @@ class EventBlock:
         event: Callable[[int], ChangeEvent],
         created: Callable[[], list[bool]],
         times: Callable[[], list[int | None]],
+        raw: Callable[[int], RawRecord],
     ) -> None:
         self.schema = schema
         self.partition = partition
@@ -80,6 +84,7 @@ class EventBlock:
         self.event = event
         self.created = created
         self.times = times
+        self.raw = raw
 
     def __len__(self) -> int:
         return len(self.after)

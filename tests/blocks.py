@@ -50,5 +50,6 @@ def _block(rows: list[MappedRow]) -> RowBlock:
         event,
         lambda: [row.created for row in rows],
         lambda: [None if row.snapshot else row.time_us for row in rows],
+        lambda index: rows[index].record,
     )
     return RowBlock(events, [row.key for row in rows], [row.values for row in rows])

@@ -469,3 +469,20 @@ def test_plain_rows_inside_of_a_filter_stay_in_blocks() -> None:
         "create",
         None,
     ]
+
+
+def test_an_old_row_that_did_not_come_exactly_parks_its_change_only() -> None:
+    """The block does without old rows; this mapping reads them."""
+    columns = '{"*": {}, was: {sql: before.name}}'
+    feed = Feed(pipeline=PIPELINE.rstrip() + f"\n    columns: {columns}\n")
+    for key in (4, 5):
+        feed.source.put(key, "a", None)
+    feed.intake.add(feed.records())
+    feed.take()
+    for key in (4, 5):
+        feed.source.put(key, "b", None)
+    good, bad = feed.records()
+    before = {"id": 5, "name": 7, "notes": None}
+    feed.intake.add([good, changed(bad, before=before)])
+    (table,) = feed.take().tables
+    assert [type(row).__name__ for row in table.rows] == ["MappedRow", "Parked"]
