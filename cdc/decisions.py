@@ -93,7 +93,6 @@ class Conflicts:
     ) -> None:
         if conflict.seen is None:
             conflict = msgspec.structs.replace(conflict, seen=seen(None, incoming(table, change), None))
-        # Where a mapping masks columns, this is the place: what is stored and shown of conflicts passes here, once.
         self.kept.append(KeptConflict(table.mapping, hold, conflict, change.position, partition, change.record.offset))
 
 
@@ -105,6 +104,15 @@ def met(decision: Decision) -> Conflict | None:
         type_ = _PARKED.get(decision.reason)
         return None if type_ is None else Conflict(type_, Action.PARK)
     return _STALE if decision.outcome is Outcome.SKIPPED and decision.reason == ConflictType.STALE else None
+
+
+def word(outcome: str, reason: str) -> str:
+    """How a decision is told in one word: applied, type:action, parked:reason, skipped:reason."""
+    if outcome == Outcome.PARKED:
+        return f"parked:{reason}"
+    if ":" in reason:  # a conflict's type and what was done about it
+        return reason
+    return f"{outcome}:{reason}" if reason else str(outcome)
 
 
 def named(columns: Sequence[TargetColumn], values: Sequence[Value]) -> dict[str, Value]:

@@ -21,8 +21,9 @@ STACK_KEYS = (
     "connect",  # URL
     "partner",  # URL
     "partner.secret",
+    "masking.key",
     "home",
-    "secrets",  # properties file with the two passwords and partner.secret
+    "secrets",  # properties file with the two passwords, partner.secret and masking.key
     *(f"{server}.{part}" for server in ("postgres", "mariadb") for part in ("host", "port", "user", "password")),
 )
 _STACK_HOST = "127.0.0.1"
@@ -124,6 +125,10 @@ class References:
         except (OSError, ValueError) as error:
             hint = f"cdc stack up, or {STACK_HOME_VARIABLE}=<its home>"
             raise Usage(f"${{stack:{key}}}: there is no local stack in {home}", hint=hint) from error
+        if key == "masking.key":
+            if not choices.get("masking_key"):  # an older version made it
+                raise Usage(f"${{stack:{key}}}: the stack in {home} has none yet", hint="cdc stack up")
+            return str(choices["masking_key"])
         part, _, what = key.partition(".")
         if part not in choices["ports"]:  # an older version made it
             raise Usage(f"${{stack:{key}}}: the stack in {home} has no {part} yet", hint="cdc stack up")

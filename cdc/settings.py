@@ -24,6 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cdc import yamlfile
 from cdc.errors import Usage
+from cdc.keys import Keyring, KeySet
 from cdc.references import REFERENCE, References, Secret
 from cdc.yamlfile import Document, ValuePath
 
@@ -243,12 +244,19 @@ TARGET_KINDS: dict[str, type[TargetSettings] | type[RestSettings]] = {
 """What an entry of `targets` may be, by its `kind`. Another kind of database has its settings here and in the alias."""
 
 
+class MaskingKey(_Model):
+    """A set of keys that masked values and sealed records are made with: its versions, and the current one."""
+
+    current: str
+    versions: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], Secret], Field(min_length=1)]
+
+
 class _Control(_Model):
     target: str
 
 
 _M = TypeVar("_M", bound=_Model)
-_SECTIONS = ("kafka", "connect", "sources", "targets", "control")
+_SECTIONS = ("kafka", "connect", "sources", "targets", "masking", "control")
 
 
 class Settings:
@@ -270,6 +278,7 @@ class Settings:
         self._targets: dict[str, TargetSettings | RestSettings | None] = {
             name: self._target(name) for name in self._mapping(("targets",))
         }
+        self._masking = {name: self._masking_key(name) for name in self._mapping(("masking",))}
         self._control = self._entry(_Control, ("control",)) if "control" in sections else None
 
     @property
@@ -288,6 +297,11 @@ class Settings:
     def target_kind(self, name: str) -> str:
         """The kind that the file says, also where other parts of the entry cannot be read now."""
         return str(self._mapping(("targets", name)).get("kind"))
+
+    def source_kind(self, name: str) -> SourceKind:
+        """The same of a source; postgresql where the file does not know it."""
+        known = name in self._sources and self._mapping(("sources", name)).get("kind") == "mariadb"
+        return "mariadb" if known else "postgresql"
 
     @property
     def rest_targets(self) -> tuple[str, ...]:
@@ -333,6 +347,12 @@ class Settings:
         return self.control if found.state is None else self.target(found.state)
 
     @property
+    def keys(self) -> Keyring:
+        """The keys of masked values and sealed records."""
+        sets = {name: KeySet(each.current, each.versions) for name, each in self._masking.items()}
+        return Keyring(sets, self._document.name)
+
+    @property
     def control(self) -> TargetSettings:
         """The database that keeps what belongs to no single target: `control: {target: NAME}`, or the only target."""
         if self._control is not None:
@@ -356,7 +376,16 @@ class Settings:
             "connect": plain(self._connect),
             "sources": {name: plain(each) for name, each in self._sources.items()},
             "targets": {name: plain(each) for name, each in self._targets.items()},
+            "masking": {name: plain(each) for name, each in self._masking.items()},
         }
+
+    def _masking_key(self, name: str) -> MaskingKey:
+        path: ValuePath = ("masking", name)
+        found = self._found(self._entry(MaskingKey, path), path, ())
+        if found.current not in found.versions:
+            hint = f"one of {', '.join(found.versions)}"
+            raise self._wrong(f"there is no version '{found.current}'", (*path, "current"), hint)
+        return found
 
     def _source(self, name: str) -> SourceSettings | None:
         raw = self._mapping(("sources", name))
@@ -400,7 +429,7 @@ class Settings:
             return {key: self._filled(each, (*path, key)) for key, each in value.items()}
         if isinstance(value, list):
             return [self._filled(each, (*path, index)) for index, each in enumerate(value)]
-        if path[-1] in _SECRET_KEYS and value is not None:
+        if (path[-1] in _SECRET_KEYS or _is_masking_key(path)) and value is not None:
             return self._secret(value, path)
         return self._fill(value, path) if isinstance(value, str) else value
 
@@ -454,6 +483,10 @@ class Settings:
 
     def _wrong(self, what: str, path: ValuePath, hint: str | None = None, *, key: bool = False) -> Usage:
         return Usage(what, where=self._document.where(path, key=key), hint=hint)
+
+
+def _is_masking_key(path: ValuePath) -> bool:
+    return path[0] == "masking" and path[2:3] == ("versions",) and len(path) == 4
 
 
 class _NotFoundError(Exception):

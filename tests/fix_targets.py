@@ -22,16 +22,23 @@ import pytest
 from cdc.db import mariadb
 from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
 from cdc.settings import MariaDbTargetSettings, Secret
+from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Owner, Target, hold_of
+from cdc.target.beside import Beside
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import MariaDbDatabase, open_database
+from cdc.target.mariadb_rows import MariaDbRows
 from cdc.target.mariadb_tables import columns_of
 from cdc.target.memory import MemoryTarget, Storage
 from cdc.target.operator import Operator
+from cdc.target.outlook import Outlook
 from cdc.target.postgres import PostgresTarget
+from cdc.target.postgres_beside import PostgresBeside
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.read_beside import ReadBeside
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase, quote
+from cdc.target.sqlite_rows import SqliteRows
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlstate_operator import SqlOperator
 from tests import tapes
@@ -80,6 +87,14 @@ class Bench:
 
     def run(self, statement: str, **tables: TargetTable) -> None:
         """A statement in which {name} stands for a table's quoted name."""
+        raise NotImplementedError
+
+    def outlook(self, table: TargetTable, count: bool = False) -> Outlook:
+        """What writing the table would mean."""
+        raise NotImplementedError
+
+    def beside(self, table: TargetTable) -> Beside:
+        """Rows beside those of the table, over another connection."""
         raise NotImplementedError
 
     # -- the same for all
@@ -237,6 +252,12 @@ class PostgresBench(Bench):
     def run(self, statement: str, **tables: TargetTable) -> None:
         self.reader.execute(statement.format(**{name: f"hub.{table.name}" for name, table in tables.items()}))
 
+    def outlook(self, table: TargetTable, count: bool = False) -> Outlook:
+        return postgres_outlook.outlook(self.reader, table, count=count)
+
+    def beside(self, table: TargetTable) -> Beside:
+        return PostgresBeside(self.connect(), table)
+
     def cut(self, target: Target) -> None:
         assert isinstance(target, PostgresTarget)
         self.reader.execute("SELECT pg_terminate_backend(%s)", (target.connection.info.backend_pid,))
@@ -289,6 +310,12 @@ class SqliteBench(Bench):
                 f" WHEN new.name = '{REFUSED_TEXT}' BEGIN SELECT raise(ABORT, 'refused'); END",
                 table=table,
             )
+
+    def outlook(self, table: TargetTable, count: bool = False) -> Outlook:
+        return sqlite_outlook.outlook(self.reader, table, count=count)
+
+    def beside(self, table: TargetTable) -> Beside:
+        return ReadBeside(SqliteRows(self.connect(False), table), table)
 
     def rows(self, table: TargetTable, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         rows = self.reader.rows(f"SELECT {', '.join(columns)} FROM {quote(table_name(table))}")
@@ -370,6 +397,12 @@ class MariaDbBench(Bench):
 
     def refuse(self, table: TargetTable) -> None:
         self.run(f"ALTER TABLE {{table}} ADD CHECK (name <> '{REFUSED_TEXT}')", table=table)
+
+    def outlook(self, table: TargetTable, count: bool = False) -> Outlook:
+        return mariadb_outlook.outlook(self.reader, table, count=count)
+
+    def beside(self, table: TargetTable) -> Beside:
+        return ReadBeside(MariaDbRows(self.connect(False), table), table)
 
     def rows(self, table: TargetTable, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         rows = self.reader.rows(f"SELECT {', '.join(columns)} FROM {_qualified(table)}")

@@ -7,17 +7,23 @@ named steps, lose and get partitions; records are delivered again; at the end th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+import msgspec
+
+from cdc.engine.deployed import Adopted
 from cdc.engine.worker import Parts, Worker
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.load import loads
 from cdc.model import RawRecord, TopicPartition
 from cdc.source.consumer import Rebalance
+from cdc.target.base import Owner, Target
 from cdc.target.memory import MemoryTarget, Storage
+from cdc.target.versions import Deployed
 
 TOPIC = "crm.public.people"
 PARTITIONS = 2
@@ -288,26 +294,46 @@ class SameSource:
 
 
 class World:
-    """The source, the broker, the target's storage and the workers on them."""
+    """The source, the broker, the target's storage and the workers on them. `target`: makes connections to another
+    target than that storage; no worker crashes on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Callable[[], Target] | None = None, pipeline: str = PIPELINE) -> None:
         self.source, self.broker, self.storage = Source(), Broker(), Storage()
-        self.workers: dict[str, tuple[Worker, FakeConsumer, MemoryTarget]] = {}
+        self.pipeline = pipeline
+        self.keys: Keyring = NO_KEYS
+        self._connect = target or (lambda: MemoryTarget(self.storage))
+        self.workers: dict[str, tuple[Worker, FakeConsumer, Target]] = {}
         self.now = 0.0
         self.crashes = 0
 
+    def deploy(self, text: str) -> int:
+        """Another version of the mappings, as `Operator.deploy` does it: fences rise; its number."""
+        owner = Owner("simulated", "memory")
+        versions = self.storage.versions.setdefault(owner, [])
+        versions.append(Deployed(len(versions) + 1, text, "simulated.yaml", "", ""))
+        for place, mark in self.storage.watermarks.items():
+            self.storage.watermarks[place] = msgspec.structs.replace(mark, fence=mark.fence + 1)
+        return len(versions)
+
     def start(self, name: str) -> None:
-        consumer, target = FakeConsumer(self.broker), MemoryTarget(self.storage)
+        consumer, target = FakeConsumer(self.broker), self._connect()
+        self._control = self._connect()
+
+        def adopt(deployed: Deployed) -> Adopted:
+            return Adopted(loads(deployed.text), self._connect(), {"crm": "postgresql"})
+
         parts = Parts(
-            pipeline=loads(PIPELINE),
+            adopt=adopt,
+            pipeline=loads(self.pipeline),
             consumer=consumer,
             target=target,
-            control=MemoryTarget(self.storage),
+            control=self._control,
             source_kinds={"crm": "postgresql"},
             ask_identity=lambda _: SameSource(),
             placeholder=PLACEHOLDER,
             clock=self._clock,
             now_us=lambda: 0,
+            keys=self.keys,
             writers=InlineExecutor(),
         )
         worker = Worker(parts)
@@ -328,7 +354,8 @@ class World:
         def crash() -> None:
             raise Crash
 
-        target.faults = {crash_at: crash} if crash_at else {}
+        if isinstance(target, MemoryTarget):
+            target.faults = {crash_at: crash} if crash_at else {}
         try:
             worker.turn()
         except Crash:
@@ -353,7 +380,7 @@ class World:
             self.now += 10.0
 
     def drained(self) -> bool:
-        marks = {mark.partition: mark.next or 0 for mark in self.storage.watermarks.values()}
+        marks = {mark.partition: mark.next or 0 for mark in self._control.watermarks()}
         return all(marks.get(partition, 0) == len(log) for partition, log in self.broker.logs.items())
 
     def target_rows(self) -> dict[int, tuple[str, str | None]]:

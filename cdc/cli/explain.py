@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,7 @@ def _print_row(found: RowExplanation) -> None:
         "source": f"{found.source}  (topic {found.topic})",
         "position": found.position,
         "": found.meaning,
+        "version": _version(found.versions),
     }
     for name, text in lines.items():
         if text:
@@ -67,6 +69,13 @@ def _print_row(found: RowExplanation) -> None:
         console.print(f"{'conflict':12}{each.id}: {each.type}:{each.action}  {each.at}  {each.where}")
     if found.conflicts:
         console.print("cdc conflicts show ID --values shows what they were between")
+
+
+def _version(versions: Sequence[int]) -> str:
+    """Of the mappings."""
+    if not versions or versions == (0,):
+        return ""
+    return f"{' or '.join(map(str, versions))} of the mapping applied it  (cdc mapping history)"
 
 
 def _print(found: Explanation) -> None:

@@ -10,7 +10,7 @@ import sys
 from cyclopts import App
 from rich.console import Console
 
-from cdc.cli import conflicts, deliveries, demo, epoch, mapping, metrics, parked, source, stack
+from cdc.cli import conflicts, deliveries, demo, epoch, mapping, metrics, parked, rollout, source, stack
 from cdc.cli.audit import audit
 from cdc.cli.compare import compare
 from cdc.cli.explain import explain
@@ -30,6 +30,7 @@ app = App(
 )
 source.app.command(epoch.new, name="new-epoch")
 source.app.command(load_table, name="load")
+rollout.register(mapping.app)
 for command in (run, status, compare, explain, rewind, park, sweep, audit, types):
     app.command(command)
 app.register_install_completion_command(help="Install completion for your shell.")

@@ -217,7 +217,9 @@ def _print_detail(found: Detail, values: bool) -> None:
         "headers": ", ".join(found.headers),
         "target key": found.target_key if values else "(hidden)",
         "key": found.key if values else f"({found.key_bytes:,} bytes, hidden)",
-        "value": found.value if values else f"({found.value_bytes:,} bytes, hidden)",
+        "masked" if found.masked and values else "value": (
+            found.value if values else f"({found.value_bytes:,} bytes, hidden)"
+        ),
     }
     for name, text in lines.items():
         if text:

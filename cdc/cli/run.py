@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from cdc.author.deployment import as_deployed
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings, Target
+from cdc.cli.rollout import deploy_all
 from cdc.control.goal import Goal
 from cdc.control.retention import keep_warned
 from cdc.control.run import check_fed, find_pipelines, keep_swept, worker_specs
@@ -34,17 +36,24 @@ def run(
     profile: Annotated[
         bool, Parameter(help="At the end, print where the workers' time went, by stage.", negative="")
     ] = False,
+    deploy: Annotated[
+        str, Parameter(help="First deploy the files that differ from what is deployed; say why, for the audit record.")
+    ] = "",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="How much is said.")] = "info",
     mappings: Mappings = Path("mappings"),
     connections: Connections = Path("connect-configs/connections.yaml"),
 ) -> None:
     """Apply changes until stopped (Ctrl-C or SIGTERM finish the batch; a second one leaves at once).
 
-    Without names, all pipelines of the mappings folder run, each with workers of its own for every target.
+    Without names, all pipelines of the mappings folder run, each with workers of its own for every target. A pipeline
+    that never ran is deployed as its file says; later the deployed version runs, and `cdc mapping apply` changes it.
     """
     configure_logs(log_level)
     settings = load(connections)
     found = find_pipelines(mappings, pipelines, target)
+    if deploy and not deploy_all(settings, found, deploy):
+        sys.exit(1)
+    found = as_deployed(settings, found)
     check_fed(settings, found, refuse=until_caught_up)
     specs = worker_specs(settings, found, workers, connections, log_level)
     keep_swept(settings, found)

@@ -10,17 +10,20 @@ from typing import Any
 from cdc.control.conflicts import KnownConflict, known, position_text
 from cdc.control.operate import opened, topic_of
 from cdc.control.parked import ParkedRecord, described
+from cdc.control.row_version import applied_by
 from cdc.errors import Poison, Usage
 from cdc.mapping.model import Pipeline, TableMapping
-from cdc.settings import Settings
+from cdc.settings import Settings, SourceKind
 from cdc.target.base import hold_of
 from cdc.target.operator import ConflictFilter, Operator, StoredPosition
+from cdc.target.versions import in_force
 
 
 @dataclass(frozen=True)
 class RowExplanation:
     """What one mapping made of a key. `position`: the stored one, as the source's log counts; `meaning`: what it says;
-    both empty where the target cannot be asked."""
+    both empty where the target cannot be asked. `versions`: of the mappings, by which it was applied, as
+    its position tells; several: it cannot be told by which of them; 0: by a file that was not deployed."""
 
     table: str
     key: str
@@ -32,6 +35,7 @@ class RowExplanation:
     state: str
     position: str
     meaning: str
+    versions: tuple[int, ...]
     conflicts: tuple[KnownConflict, ...]
     parked: tuple[ParkedRecord, ...]
 
@@ -47,14 +51,18 @@ def explain_row(settings: Settings, pipelines: Sequence[Pipeline], table: str, k
         mappings = [each for each in pipeline.tables if table in (str(each.to), each.id.partition("/")[2])]
         if mappings:
             with opened(settings, pipeline) as operator:
-                found += [_explained(operator, pipeline, mapping, key) for mapping in mappings]
+                for mapping in mappings:
+                    kind = settings.source(mapping.source_name).kind
+                    found.append(_explained(operator, pipeline, mapping, key, kind))
     if not found:
         names = ", ".join(sorted({str(each.to) for pipeline in pipelines for each in pipeline.tables}))
         raise Usage(f"no mapping writes a table {table}", hint=f"there are {names}")
     return found
 
 
-def _explained(operator: Operator, pipeline: Pipeline, mapping: TableMapping, key: str) -> RowExplanation:
+def _explained(
+    operator: Operator, pipeline: Pipeline, mapping: TableMapping, key: str, kind: SourceKind
+) -> RowExplanation:
     parts = [part.strip() for part in key.split(",")]
     stored = _stored(operator, mapping, key, parts)
     state, position, meaning = _told(stored)
@@ -76,6 +84,7 @@ def _explained(operator: Operator, pipeline: Pipeline, mapping: TableMapping, ke
         state=state,
         position=position,
         meaning=meaning,
+        versions=_versions(operator, topic_of(mapping), stored, kind),
         conflicts=tuple(conflicts),
         parked=tuple(described(pipeline.label, queue)),
     )
@@ -92,6 +101,16 @@ def _stored(operator: Operator, mapping: TableMapping, key: str, parts: list[str
         hint = "as SQL writes the values, several with commas"
         raise Usage(f"'{key}' is no key of {mapping.to}", hint=hint) from error
     return found
+
+
+def _versions(operator: Operator, topic: str, stored: StoredPosition | None, kind: SourceKind) -> tuple[int, ...]:
+    if stored is None or stored.position is None:
+        return ()
+    newest = max((version.number for version in operator.versions()), default=0)
+    known = in_force(operator.switches(), newest)
+    partitions = [each for each in known if each.topic == topic]
+    found = {version for each in partitions for version in applied_by(known[each], stored.position, kind)}
+    return tuple(sorted(found or {newest}))
 
 
 def _told(stored: StoredPosition | None) -> tuple[str, str, str]:

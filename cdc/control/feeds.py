@@ -16,6 +16,7 @@ from cdc.db.source import connect_source
 from cdc.engine.targets import decides
 from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
+from cdc.mapping.mask_checks import key_problems
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.settings import Settings
 from cdc.yamlfile import ValuePath
@@ -23,7 +24,7 @@ from cdc.yamlfile import ValuePath
 
 def unknown_names(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Diagnostic]:
     """Sources and targets that connections.yaml does not name, and tables that a connector's file does not capture."""
-    found = []
+    found = list(key_problems(pipelines, settings.keys, settings.name))
     path: ValuePath
     for pipeline in pipelines:
         for place, target in enumerate(pipeline.targets):

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from cdc.control.operate import is_running, opened
+from cdc.control.parked_content import content
 from cdc.engine.limits import exceeded
 from cdc.errors import Usage
 from cdc.mapping.model import Pipeline
@@ -54,7 +55,8 @@ class ParkedRecord:
 
 @dataclass(frozen=True)
 class Detail:
-    """A record with its bytes. `key`, `value`, `target_key`: text, None when hidden (or when the record has none)."""
+    """A record with its bytes. `key`, `value`, `target_key`: text, None when hidden (or when the record has none).
+    `masked`: the value is what the mapping makes of the record's images, because it masks some of their columns."""
 
     record: ParkedRecord
     headers: tuple[str, ...]
@@ -63,6 +65,7 @@ class Detail:
     key: str | None
     value: str | None
     target_key: str | None
+    masked: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -207,19 +210,17 @@ def detail(settings: Settings, pipelines: Sequence[Pipeline], parked_id: int, *,
         hold = next((entry.hold for entry in operator.parked() if entry.id == parked_id), None)
     if raw is None:
         raise _unknown([parked_id])
+    shown = content(settings.keys, pipeline, record.mapping, raw)
     return Detail(
         record,
         tuple(name for name, _ in raw.headers),
         len(raw.key or b""),
         len(raw.value or b""),
-        _text(raw.key) if values else None,
-        _text(raw.value) if values else None,
+        shown.key if values else None,
+        shown.value if values else None,
         hold if values else None,
+        shown.masked,
     )
-
-
-def _text(content: bytes | None) -> str | None:
-    return None if content is None else content.decode("utf-8", "backslashreplace")
 
 
 # -- choosing

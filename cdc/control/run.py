@@ -14,7 +14,8 @@ from cdc.control.findings import RefusedError, errors
 from cdc.control.registration import read_config
 from cdc.control.required import check_connector, placeholder_of
 from cdc.control.sweep import sweep_due
-from cdc.engine.build import WorkerSpec
+from cdc.engine.build import WorkerSpec, check_keys
+from cdc.engine.deployed import file_of
 from cdc.engine.targets import capabilities_of
 from cdc.errors import CdcError, Terminal, Transient, Usage
 from cdc.mapping.diagnostics import MappingError
@@ -63,9 +64,11 @@ def worker_specs(
     log_level: str = "info",
     environment: dict[str, str] | None = None,
 ) -> list[WorkerSpec]:
-    """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values."""
+    """One spec a worker. Raises `RefusedError` when a running connector's settings would spoil values, `MappingError`
+    when a masking key is missing."""
     specs = []
     for pipeline in pipelines:
+        check_keys(settings, pipeline)
         placeholder = pipeline_placeholder(settings, pipeline)
         target = settings.destination(pipeline.target)
         if workers > 1 and capabilities_of(target).one_writer:
@@ -73,10 +76,11 @@ def worker_specs(
                 "workers share the reading; they write one at a time", pipeline=pipeline.label, target=target.where
             )
         spec = WorkerSpec(
-            Path(pipeline.file),
+            file_of(pipeline),
             connections_file,
             placeholder,
             pipeline.target,
+            pipeline.name,
             log_level=log_level,
             environment=environment or {},
         )

@@ -107,8 +107,8 @@ def simulate(
     with opened(settings, old) as operator:
         sources = {topic: tables[0].source_name for each in (old, new) for topic, tables in topics_of(each).items()}
         raws, cut = _records(settings, old, sorted(sources), since, most)
-        events, unreadable = _events(settings, sources, operator, raws, placeholder)
-        sides = [Replay(pipeline, events) for pipeline in (old, new)]
+        events, unreadable = change_events(settings, sources, operator, raws, placeholder)
+        sides = [Replay(pipeline, events, settings.keys) for pipeline in (old, new)]
         kept, complete = _kept(operator, sides)
     for side in sides:
         side.begin_with(kept)
@@ -156,7 +156,7 @@ def _records(
     return raws, False
 
 
-def _events(
+def change_events(
     settings: Settings, sources: Mapping[str, str], operator: Operator, raws: Sequence[RawRecord], placeholder: str
 ) -> tuple[list[ChangeEvent], int]:
     """The change events, with the positions that the workers gave them."""

@@ -34,6 +34,7 @@ from cdc.db.source import connect_source
 from cdc.engine.build import target_of
 from cdc.engine.plans import Plans
 from cdc.errors import Poison, Terminal, Transient
+from cdc.keys import Keyring
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import ChangeEvent, DeletePolicy, Kind, TargetTable, TopicPartition, Value
 from cdc.settings import Settings
@@ -175,7 +176,7 @@ def _run(
 ) -> Sweep:
     """Sweep to the newest of the open snapshots, which settles the older ones."""
     with topics(settings, pipeline) as consumer:
-        table = present_table(consumer, pipeline, mapping)
+        table = present_table(consumer, pipeline, mapping, settings.keys)
     target = target_of(settings, pipeline)
     target.open(owner_of(pipeline))
     try:
@@ -230,14 +231,18 @@ def key_of(hold: str, table: TargetTable) -> tuple[Value, ...]:
 
 
 def present_table(
-    consumer: Consumer, pipeline: Pipeline, mapping: TableMapping, clock: Callable[[], float] = time.monotonic
+    consumer: Consumer,
+    pipeline: Pipeline,
+    mapping: TableMapping,
+    keys: Keyring,
+    clock: Callable[[], float] = time.monotonic,
 ) -> TargetTable:
     """The target table of a mapping, as the newest records of its topic describe the source's table.
 
     Reads the end of the topic as a group of its own that leaves nothing behind. Raises `Terminal` when no record there
     can be read, `MappingError` when the mapping does not fit.
     """
-    topic, plans = topic_of(mapping), Plans(pipeline)
+    topic, plans = topic_of(mapping), Plans(pipeline, keys)
     newest = max(_tail(consumer, topic, clock), key=lambda event: event.record.timestamp_ms, default=None)
     if newest is None:
         raise Terminal(

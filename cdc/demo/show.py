@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from cdc.author.deployment import as_deployed
 from cdc.control.caught_up import Progress
 from cdc.control.connect import Connect
 from cdc.control.goal import wait_pipelines
@@ -84,7 +85,7 @@ def show(
     say("making the demo's databases: CRM and self-care portal in PostgreSQL, billing in MariaDB, an empty hub")
     prepare(settings, number=seed)
     _register(settings, say)
-    pipelines = find_pipelines(mappings, PIPELINES)
+    pipelines = as_deployed(settings, find_pipelines(mappings, PIPELINES))
     with _applier(worker_specs(settings, pipelines, 1, connections, "warning")) as applier:
 
         def watch(progress: Progress) -> None:

@@ -7,7 +7,7 @@ played again with savepoints, halving until the bad rows are alone; those are pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,9 +17,9 @@ from cdc.blocks import RowBlock, Writes, folded
 from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
-from cdc.engine.oracle import FILTERED, HEALING, needs_what_is_there
+from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
-from cdc.engine.ruled import dated_ahead, now_us, refused
+from cdc.engine.ruled import dated_ahead, now_us, outside, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.engine.unfold import committed_order, halves, unfolded
 from cdc.errors import Poison
@@ -113,8 +113,16 @@ class Applier:
     `waiting`: when those of them that wait for other rows are tried again.
     """
 
-    def __init__(self, target: Target, failpoint: Failpoint = nothing, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        failpoint: Failpoint = nothing,
+        waiting: Waiting | None = None,
+        sealed: Callable[[Parked], Parked] = lambda parked: parked,
+    ) -> None:
+        """`sealed`: a parked record as it is stored."""
         self.target = target
+        self.sealed = sealed
         self.failpoint = failpoint
         self.held: dict[Held, str] = {}
         self.waiting = waiting or Waiting(target.related)
@@ -148,7 +156,7 @@ class Applier:
                 transaction.repeated_snapshot(found)
             self.failpoint("rows_written")
             if work.set_aside:
-                transaction.park(work.set_aside)
+                transaction.park(list(map(self.sealed, work.set_aside)))
                 self.failpoint("parked")
             transaction.count(work.tallies())
             if work.conflicts.counts:
@@ -354,21 +362,14 @@ class Work:
 
     def write(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         """`Transaction.write`, isolating bad rows when careful: decisions and poison by index."""
-        decisions, poisoned = self._written(table, writes)
-        for index, decision in decisions.items():
-            if decision.reason == "update_missing" and writes[index].row.filtered:
-                decisions[index] = FILTERED
-        return decisions, poisoned
-
-    def _written(self, table: TargetTable, writes: Sequence[Write]) -> tuple[dict[int, Decision], dict[int, Poison]]:
         ahead = dated_ahead(table, writes, now_us())
         if ahead:
             rest = [index for index in range(len(writes)) if index not in ahead]
-            found, bad = self._written(table, [writes[index] for index in rest]) if rest else ({}, {})
+            found, bad = self.write(table, [writes[index] for index in rest]) if rest else ({}, {})
             ahead.update({rest[index]: decision for index, decision in found.items()})
             return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:
-            return self.transaction.write(table, writes), {}
+            return outside(writes, self.transaction.write(table, writes)), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
         stale = self._stale(table, writes, list(range(len(writes))))
         decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
@@ -380,7 +381,8 @@ class Work:
                 continue
             try:
                 with self.transaction.savepoint():
-                    found = self.transaction.write(table, [writes[index] for index in indexes])
+                    some = [writes[index] for index in indexes]
+                    found = outside(some, self.transaction.write(table, some))
             except Poison as poison:
                 if len(indexes) == 1:
                     poisoned[indexes[0]] = poison

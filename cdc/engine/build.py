@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -11,19 +12,24 @@ import msgspec
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
+from cdc.engine.deployed import Adopted, cannot_run, read
 from cdc.engine.merging_target import MergingTarget
-from cdc.engine.targets import open_state, open_target
+from cdc.engine.targets import open_operator, open_state, open_target
 from cdc.engine.worker import Parts
 from cdc.errors import Usage
+from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load
+from cdc.mapping.mask_checks import key_problems
 from cdc.mapping.model import Pipeline
 from cdc.settings import KafkaSettings, RestSettings, Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
-from cdc.target.base import Target
+from cdc.source.positions import SourceKind
+from cdc.target.base import Owner, Target
 from cdc.target.contributions import ContributingTarget
 from cdc.target.rest import RestTarget
 from cdc.target.rest_requests import Requests
+from cdc.target.versions import Deployed
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,23 @@ class WorkerSpec:
     connections_file: Path
     placeholder: str
     target: str = ""
+    pipeline: str = ""  # its name; with it the file is only read where no version of the mappings was deployed
     log_level: str = "info"
     session_timeout_s: float = 30.0  # a worker that is silent for as long loses its partitions to the others
     environment: dict[str, str] = field(default_factory=dict)  # added to the worker's, for tests (CDC_FAILPOINT)
 
 
 def parts(spec: WorkerSpec) -> Parts:
-    """Everything a worker needs. Opens no connection to a database yet. Raises `Usage` for wrong files."""
-    whole = load(spec.mapping_file)
-    pipeline = whole.part(spec.target or whole.target)
+    """Everything a worker needs; asks which version is deployed. Raises `Usage` for wrong files, `Terminal` for a
+    version that cannot be run, `Transient`."""
     settings = load_settings(spec.connections_file)
-    sources = {table.source_name for table in pipeline.tables}
+    deployed = _deployed(settings, spec)
+    if deployed is None:
+        whole = load(spec.mapping_file)
+        pipeline = whole.part(spec.target or whole.target)
+    else:
+        pipeline = read(deployed, spec.target)
+    check_keys(settings, pipeline)
     options = ConsumerOptions(
         session_timeout_s=spec.session_timeout_s, heartbeat_s=min(3.0, spec.session_timeout_s / 4)
     )
@@ -55,16 +67,53 @@ def parts(spec: WorkerSpec) -> Parts:
         consumer=open_consumer(pipeline.client, kafka_connection(settings.kafka), options),
         target=target_of(settings, pipeline, failpoint),
         control=open_target(settings.state(pipeline.target)),
-        source_kinds={name: settings.source(name).kind for name in sources},
+        source_kinds=_source_kinds(settings, pipeline),
         ask_identity=lambda name: ask_identity(settings, name),
         placeholder=spec.placeholder,
+        version=0 if deployed is None else deployed.number,
+        adopt=lambda deployed: _adopted(settings, deployed, pipeline.target, failpoint),
         failpoint=failpoint,
+        keys=settings.keys,
     )
+
+
+def check_keys(settings: Settings, pipeline: Pipeline) -> None:
+    """Raise `MappingError` when a mask has no key, or one that cannot be looked up: nothing runs without."""
+    found = list(key_problems([pipeline], settings.keys, settings.name))
+    if found:
+        raise MappingError(replace(each, severity="error") for each in found)
+
+
+def _deployed(settings: Settings, spec: WorkerSpec) -> Deployed | None:
+    if not (spec.pipeline and spec.target):
+        return None  # the worker looks when it takes partitions
+    operator = open_operator(settings.state(spec.target))
+    operator.open(Owner(spec.pipeline, spec.target))
+    with closing(operator):
+        return next(iter(operator.versions()), None)
+
+
+def _adopted(settings: Settings, deployed: Deployed, target: str, failpoint: failpoints.Failpoint) -> Adopted:
+    pipeline = read(deployed, target)
+    check_keys(settings, pipeline)
+    try:
+        return Adopted(pipeline, target_of(settings, pipeline, failpoint), _source_kinds(settings, pipeline))
+    except Usage as error:
+        raise cannot_run(deployed, error) from error
+
+
+def _source_kinds(settings: Settings, pipeline: Pipeline) -> dict[str, SourceKind]:
+    return {name: settings.source(name).kind for name in {table.source_name for table in pipeline.tables}}
 
 
 def target_of(settings: Settings, pipeline: Pipeline, failpoint: failpoints.Failpoint = failpoints.nothing) -> Target:
     """The target of a pipeline's part, of whatever kind; it connects when it is opened."""
-    target = _plain_target(settings, pipeline, failpoint)
+    return with_rules(pipeline, _plain_target(settings, pipeline, failpoint))
+
+
+def with_rules(pipeline: Pipeline, target: Target) -> Target:
+    """The target, and around it what makes rows of several sources where the pipeline has such tables. Raises `Usage`
+    for rules that this target does not follow."""
     _check_rules(pipeline, target)
     rules = {table.target_id: table.rules for table in pipeline.tables if table.contributor and table.rules}
     if not rules:

@@ -12,6 +12,7 @@ The points, in the order a batch meets them:
     post_commit     COMMIT was acknowledged; nothing else has happened
     assigned        partitions were assigned, nothing taken yet
     revoked         partitions were revoked
+    adopted         another version of the mappings was read, nothing follows it yet
 
 and, of a target that requests are sent to, between `mapped` and `rows_written`:
 
@@ -42,6 +43,8 @@ POINTS = (
     "revoked",
 )
 DELIVERY_POINTS = ("recorded", "requested", "answered")
+ROLLOUT_POINTS = ("adopted",)
+_ALL = POINTS + DELIVERY_POINTS + ROLLOUT_POINTS
 
 Failpoint = Callable[[str], None]
 
@@ -56,8 +59,8 @@ def from_environment(environment: dict[str, str] | None = None) -> Failpoint:
     if not text:
         return nothing
     point, count, action = text.split(":")
-    if point not in POINTS + DELIVERY_POINTS:
-        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS + DELIVERY_POINTS)}")
+    if point not in _ALL:
+        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(_ALL)}")
     actions: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),

@@ -321,7 +321,8 @@ class _Round:
                 return _SKEWED
             lender = None if change.moved_from is None else portion.rows[change.moved_from[0]]
             decision = shared.apply(contributor, source_key, change, lender, self._now_s)
-            if decision.outcome is not Outcome.APPLIED:
+            # What a later whole image of the chain replaces has no say, whether it is stale or waits for its row.
+            if decision.outcome is not Outcome.APPLIED and change.position >= item.base:
                 return decision
         return APPLIED
 

@@ -41,6 +41,7 @@ class MergingTarget:
         self.queue = inner.queue
         self.retries = inner.retries
         self.park_requests = inner.park_requests
+        self.deployed = inner.deployed
         self._tables = MergedTables(inner, rules)
         self._mappings = sorted(rules)
         self._now_s = now_s
@@ -55,6 +56,10 @@ class MergingTarget:
             self.inner.prepare(table)
         else:
             self._tables.prepare(table)
+
+    def written(self, table: TargetTable) -> TargetTable:
+        """The target table that rows of a prepared table end in."""
+        return table if table.contributes is None else self._tables.of(table).merged.table
 
     def related(self, table: TargetTable) -> Related:
         """Of a contribution: what the row that it is a part of refers to, as far as the contribution says so."""

@@ -282,8 +282,10 @@ def needs_what_is_there(row: MappedRow) -> bool:
 
 def must_wait(row: MappedRow, waiting: Sequence[MappedRow]) -> bool:
     """Whether a change of a key stays behind those of it that wait: it builds on them, or one of them must still lend
-    its values to the row's next key, which it could not after this one has taken the row's place."""
-    return bool(waiting) and (needs_what_is_there(row) or any(other.moved_to is not None for other in waiting))
+    its values to the row's next key, which it could not after this one has taken the row's place. An older change that
+    came again builds on none of them: what waits may be waiting for it."""
+    before = [other for other in waiting if other.position <= row.position]
+    return bool(before) and (needs_what_is_there(row) or any(other.moved_to is not None for other in before))
 
 
 def supersedes(row: MappedRow, decision: Decision) -> bool:

@@ -135,10 +135,11 @@ def _keep(items: Sequence[_Item]) -> None:
 
 def _must_wait(item: _Item, waiting: Sequence[_Item]) -> bool:
     """`must_wait`, where some of those that wait could not be mapped: they lend nothing."""
-    if item.row is None or not waiting:
+    if item.row is None:
         return False
-    rows = [other.row for other in waiting if other.row is not None]
-    return needs_what_is_there(item.row) or must_wait(item.row, rows)
+    if needs_what_is_there(item.row):
+        return any(other.parked.position <= item.row.position for other in waiting)
+    return must_wait(item.row, [other.row for other in waiting if other.row is not None])
 
 
 def _mapped(parked: Parked, remap: Remap) -> _Item:

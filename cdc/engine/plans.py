@@ -7,7 +7,9 @@ from collections.abc import Callable
 import structlog
 
 from cdc.errors import Terminal
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.compile import compile_table
+from cdc.mapping.mask_checks import masked_columns
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import KeylessPlan, Plan
 from cdc.model import Column, TableSchema
@@ -17,9 +19,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Plans:
-    """Plans by schema version, topics and their mappings. Debezium names a table's topic source.namespace.table."""
+    """Plans by schema version, topics and their mappings. Debezium names a table's topic source.namespace.table.
+    `keys`: of masks."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keyring = NO_KEYS) -> None:
+        self._keys = keys
         self._by_topic: dict[str, list[TableMapping]] = {}
         for table in pipeline.tables:
             topic = f"{table.source_name}.{table.from_.namespace}.{table.from_.name}"
@@ -35,6 +39,14 @@ class Plans:
     def sources(self) -> list[str]:
         return sorted({table.source_name for tables in self._by_topic.values() for table in tables})
 
+    @property
+    def masked_topics(self) -> set[str]:
+        """Topics of which some mapping masks something."""
+        return {topic for topic, tables in self._by_topic.items() if any(map(masked_columns, tables))}
+
+    def reads(self, topic: str) -> bool:
+        return topic in self._by_topic
+
     def source_of(self, topic: str) -> str:
         return self._by_topic[topic][0].source_name
 
@@ -47,7 +59,9 @@ class Plans:
         if plans is None:
             topic = f"{schema.source}.{schema.namespace}.{schema.table}"
             plans = [
-                compile_table(table, schema, refuse=_refuser(schema)) if schema.key else KeylessPlan(table)
+                compile_table(table, schema, refuse=refuser(schema), keys=self._keys)
+                if schema.key
+                else KeylessPlan(table)
                 for table in self._tables(topic)
             ]
             self._plans[schema.version] = plans
@@ -79,7 +93,9 @@ class Plans:
         return tables
 
 
-def _refuser(schema: TableSchema) -> Callable[[Column], str | None]:
+def refuser(schema: TableSchema) -> Callable[[Column], str | None]:
+    """Why a column of this source cannot be carried exactly, for `compile_table`."""
+
     def refuse(column: Column) -> str | None:
         found = refusal(column.type, schema.kind)
         return None if found is None else found.reason

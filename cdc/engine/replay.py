@@ -14,11 +14,13 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.conflict.contributions import Document, decode, encode
+from cdc.decisions import word
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.oracle import HEALING
 from cdc.engine.plans import Plans
 from cdc.engine.ruled import dated_ahead, now_us
 from cdc.errors import Poison, Terminal
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import (
     Action,
@@ -65,9 +67,9 @@ class Touched(NamedTuple):
 class Replay:
     """One pipeline file's decisions. `mapped`: what it makes of the changes, before any is played."""
 
-    def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent]) -> None:
+    def __init__(self, pipeline: Pipeline, events: Sequence[ChangeEvent], keys: Keyring = NO_KEYS) -> None:
         self._pipeline = pipeline
-        self._plans = Plans(pipeline)
+        self._plans = Plans(pipeline, keys)
         self._topics = set(self._plans.topics)
         self._inner = _Unshared()
         rules = {each.target_id: each.rules for each in pipeline.tables if each.contributor and each.rules}
@@ -128,7 +130,9 @@ class Replay:
                         decision = self._decide(transaction, table, row)
                     assert isinstance(decision, Decision)
                     columns = decision.conflict.columns if decision.conflict is not None else ()
-                    self.decided[table.mapping, event.record.where, key] = Decided(_word(decision), key, columns, event)
+                    self.decided[table.mapping, event.record.where, key] = Decided(
+                        word(decision.outcome, decision.reason), key, columns, event
+                    )
 
     def _remember(self, table: TargetTable, row: MappedRow, event: ChangeEvent) -> None:
         """A row's first change says by its before image that it was there, and how."""
@@ -209,11 +213,3 @@ def _untouched(document: Document, key: str, touched: Touched, numbers: Mapping[
             if said.values is not None and (key, contributor, source_key) not in touched.words
         }
     return Document(0, "", {contributor: rows for contributor, rows in by.items() if rows})
-
-
-def _word(decision: Decision) -> str:
-    if decision.outcome is Outcome.PARKED:
-        return f"parked:{decision.reason}"
-    if decision.conflict is None and decision.reason:
-        return f"{decision.outcome}:{decision.reason}"
-    return decision.reason or decision.outcome.value

@@ -198,6 +198,9 @@ def work(spec: WorkerSpec, parent: int, last_words: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
     try:
         worker = Worker(parts(spec))
+    except Transient as error:
+        _log.error("the worker could not start for now", error=error.what, where=error.where, hint=error.hint)
+        sys.exit(TEMPORARY)
     except CdcError as error:
         _log.error("the worker could not start", error=error.what, where=error.where, hint=error.hint)
         say(last_words, str(error))

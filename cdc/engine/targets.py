@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import TypeAlias
 
 from cdc.db import postgres
 from cdc.model import TargetTable
@@ -18,26 +19,37 @@ from cdc.settings import (
     SqliteTargetSettings,
     TargetSettings,
 )
+from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Capabilities, Owner, Target
+from cdc.target.beside import Beside
 from cdc.target.delivery import LedgerReader
 from cdc.target.mariadb import MariaDbTarget
 from cdc.target.mariadb_database import open_database
 from cdc.target.mariadb_rows import MariaDbRows
 from cdc.target.operator import AuditLog, Operator
+from cdc.target.outlook import UNKNOWN, Outlook
 from cdc.target.postgres import PostgresTarget
 from cdc.target.postgres_audit import PostgresAuditLog
+from cdc.target.postgres_beside import PostgresBeside
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_operator import PostgresOperator
+from cdc.target.postgres_scratch import PostgresScratch
+from cdc.target.read_beside import ReadBeside
 from cdc.target.rest import capabilities as rest_capabilities
 from cdc.target.rest_delivery import StateStore
 from cdc.target.rows import TargetRows
+from cdc.target.scratch import Scratch
 from cdc.target.sqlite import SqliteTarget
 from cdc.target.sqlite_database import SqliteDatabase
 from cdc.target.sqlite_rows import SqliteRows
+from cdc.target.sqlscratch import MariaDbScratch, SqliteScratch
 from cdc.target.sqlstate_audit import SqlAuditLog
 from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_operator import SqlOperator
 from cdc.target.sqlstate_target import Connect
+
+Look: TypeAlias = Callable[[TargetTable, bool], Outlook]
+"""What writing a table would mean; True: with the number of its rows."""
 
 
 def open_target(settings: TargetSettings) -> Target:
@@ -109,6 +121,42 @@ def open_rows(settings: SqliteTargetSettings | MariaDbTargetSettings, table: Tar
     if isinstance(settings, MariaDbTargetSettings):
         return MariaDbRows(open_database(settings, settings.database), table)
     return SqliteRows(_sql(settings)(False), table)
+
+
+def open_scratch(settings: TargetSettings, name: str) -> Scratch:
+    """A place of its own in a target, connected; `name`: of the pipeline that is played there."""
+    match settings:
+        case PostgresTargetSettings():
+            return PostgresScratch(settings, _postgres(settings, "test"), name)
+        case MariaDbTargetSettings():
+            return MariaDbScratch(settings, name)
+        case SqliteTargetSettings():
+            return SqliteScratch(settings)
+
+
+def open_beside(settings: TargetSettings, table: TargetTable) -> Beside:
+    """A table's rows beside what a mapping makes, connected. Raises `NoTable`, `Transient` or `Terminal`."""
+    if isinstance(settings, PostgresTargetSettings):
+        return PostgresBeside(_postgres(settings, "preview")(), table)
+    return ReadBeside(open_rows(settings, table), table)
+
+
+@contextmanager
+def opened_outlook(settings: TargetSettings | RestSettings) -> Iterator[Look]:
+    """Looks at a target's tables over one connection; of a REST API nothing is known. Raises `Transient` or
+    `Terminal`."""
+    match settings:
+        case PostgresTargetSettings():
+            with closing(_postgres(settings, "plan")()) as connection:
+                yield lambda table, count: postgres_outlook.outlook(connection, table, count=count)
+        case MariaDbTargetSettings():
+            with closing(open_database(settings, settings.database)) as database:
+                yield lambda table, count: mariadb_outlook.outlook(database, table, count=count)
+        case SqliteTargetSettings():
+            with closing(_sql(settings)(False)) as file:
+                yield lambda table, count: sqlite_outlook.outlook(file, table, count=count)
+        case _:
+            yield lambda table, count: UNKNOWN
 
 
 def _sql(settings: SqliteTargetSettings | MariaDbTargetSettings) -> Connect:

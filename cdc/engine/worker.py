@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from cdc.engine.apply import Batch
+from cdc.engine.deployed import Adopted
 from cdc.engine.epochs import Ask, Epochs
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.intake import Intake, Limits, remapped
@@ -28,14 +30,17 @@ from cdc.engine.oracle import HEALING
 from cdc.engine.order import Held
 from cdc.engine.partitions import Partitions
 from cdc.engine.plans import Plans
+from cdc.engine.sealed import Seal
 from cdc.engine.writer import Writer, Written
 from cdc.errors import CdcError, Fenced, Terminal
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import Decision, MappedRow, Outcome, TargetTable, TopicPartition
 from cdc.source.consumer import Consumer
 from cdc.source.envelope import Decoder, Notice
 from cdc.source.positions import SourceKind, restore
 from cdc.target.base import Owner, Parked, RepeatedSnapshot, Target, Watermark, WorkerReport
+from cdc.target.versions import Deployed
 
 _log = structlog.get_logger(__name__)
 
@@ -62,9 +67,12 @@ class Parts:
     source_kinds: dict[str, SourceKind]
     ask_identity: Ask
     placeholder: str
+    version: int = 0  # of the mappings, as it was deployed; 0: none ever was
+    adopt: Callable[[Deployed], Adopted] | None = None  # None: stays with the mappings it began with
     failpoint: Failpoint = nothing
     clock: Callable[[], float] = time.monotonic
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
+    keys: Keyring = NO_KEYS  # of masks and sealed records
     writers: Executor | None = None  # where batches are written; default: a thread of the worker's own
 
 
@@ -73,30 +81,48 @@ class Worker:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.pipeline = parts.pipeline
+        self.version = parts.version
         self.owner = Owner(parts.pipeline.name, parts.pipeline.target)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._consumer = parts.consumer
         self._control = parts.control
         self._decoder = Decoder(placeholder=parts.placeholder)
         self._retry_decoder = Decoder(placeholder=parts.placeholder, standalone=True)  # the writer thread's own
-        self._plans = Plans(parts.pipeline)
-        self._partitions = Partitions(parts.consumer, parts.control, self._plans.source_of)
+        self._partitions = Partitions(parts.consumer, parts.control, lambda topic: self._plans.source_of(topic))
         self._epochs = Epochs(parts.control, parts.ask_identity, parts.clock)
         self._epoch_of: dict[str, int] = {}
-        most = parts.target.capabilities.max_rows or parts.pipeline.batch.rows
-        limits = Limits(min(most, parts.pipeline.batch.rows), parts.pipeline.batch.bytes)
-        self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, parts.failpoint)
         wait_s = parts.pipeline.parked.wait_hours * 3600.0
-        self._writer = Writer(parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s)
+        self._writer = Writer(
+            parts.target,
+            self.owner,
+            parts.failpoint,
+            parts.writers,
+            parts.clock,
+            wait_s,
+            lambda parked: self._seal.sealed(parked),
+        )
         self._meter = Meter(parts.clock, parts.now_us)
-        self._limits = ParkedLimits(parts.pipeline, parts.control, parts.clock)
+        self._run_by(parts.pipeline, parts.target)
         self._asked: set[Held] = set()  # keys whose retry waits for the writer
         self._due: dict[str, float] = {}
         self._ready: Batch | None = None  # mapped and encoded, for the writer as soon as it is free
         self.stopping = False
         self.orphaned: Callable[[], bool] = lambda: False  # its supervisor died: leave
         self.collect_garbage: Callable[[], object] = lambda: None  # where that does not happen by itself
+
+    def _run_by(self, pipeline: Pipeline, target: Target) -> None:
+        """Mappings, and all that depends on them but the writer."""
+        self.pipeline = pipeline
+        self._plans = Plans(pipeline, self.parts.keys)
+        self._seal = Seal(self.parts.keys, self._plans.masked_topics)
+        most = target.capabilities.max_rows or pipeline.batch.rows
+        limits = Limits(min(most, pipeline.batch.rows), pipeline.batch.bytes)
+        self._intake = Intake(self._decoder, self._plans.of, self._plans.mappings_of, limits, self.parts.failpoint)
+        self._limits = ParkedLimits(pipeline, self._control, self.parts.clock)
+
+    def _sealed(self, parked: Parked) -> Parked:
+        """As it is stored by the mappings of now."""
+        return self._seal.sealed(parked)
 
     def stop(self) -> None:
         """Finish the batch in flight and leave. Safe to call from a signal handler."""
@@ -129,8 +155,11 @@ class Worker:
         self._writer.open()
         for source in self._plans.sources:
             self._epoch_of[source] = self._epochs.start(source)
-        self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
+        self._subscribe()
         self._report("running")
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(self._plans.topics, f"cdc.{self.owner.pipeline}.{self.owner.target}")
 
     def turn(self) -> None:
         """One turn of the loop: rebalances, records, hand-over, housekeeping."""
@@ -166,7 +195,29 @@ class Worker:
         )
 
     def _take(self, partitions: Iterable[TopicPartition]) -> None:
-        self._follow(self._partitions.take(partitions))
+        marks = self._partitions.take([each for each in partitions if self._plans.reads(each.topic)])
+        self._look_for_version()  # afterwards: who deploys from now on raises the fences that were just taken
+        self._follow([mark for mark in marks if mark.partition in self._partitions.owned])
+
+    def _look_for_version(self) -> None:
+        """Go on by the version of the mappings that is deployed; nothing is read or on its way now."""
+        deployed = self._control.deployed() if self.parts.adopt is not None else None
+        if deployed is None or deployed.number == self.version or self.parts.adopt is None:
+            return
+        topics = self._plans.topics
+        adopted = self.parts.adopt(deployed)
+        self.parts.failpoint("adopted")
+        self.parts.source_kinds = adopted.source_kinds
+        self._run_by(adopted.pipeline, adopted.target)
+        self._writer.change(adopted.target, adopted.pipeline.parked.wait_hours * 3600.0)
+        self.version = deployed.number
+        for source in self._plans.sources:
+            if source not in self._epoch_of:
+                self._epoch_of[source] = self._epochs.start(source)
+        if self._plans.topics != topics:
+            self._partitions.drop([each for each in self._partitions.mine if not self._plans.reads(each.topic)])
+            self._subscribe()
+        _log.info("another version of the mappings from here on", version=deployed.number, reason=deployed.reason)
 
     def _follow(self, marks: Iterable[Watermark]) -> None:
         """Continue at these watermarks: position trackers, and the keys held there."""
@@ -293,7 +344,8 @@ class Worker:
         return "" if tracker is None else tracker.state()
 
     def _remap(self, parked: Parked) -> tuple[TargetTable, MappedRow | Decision]:
-        return remapped(parked, self._retry_decoder, self._plans.of)
+        opened = msgspec.structs.replace(parked, record=self._seal.opened(parked.record))
+        return remapped(opened, self._retry_decoder, self._plans.of)
 
     def _check_waiting(self) -> None:
         waiting, most = self._writer.waiting(), self.pipeline.parked.max_waiting
@@ -326,6 +378,8 @@ class Worker:
         if self._is_due("purge", PURGE_SECONDS):
             self._purge()
         self._check_fences()
+        if not self._partitions.owned:  # no fence tells it
+            self._look_for_version()
         self._follow_released()
         self._move_idle()
         if self._writer.busy or not self._partitions.owned:

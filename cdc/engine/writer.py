@@ -22,7 +22,7 @@ from cdc.engine.order import WAIT_S, Held, Waiting
 from cdc.engine.parked import Guard, Remap, retry
 from cdc.errors import Fenced, Transient
 from cdc.retry import retrying
-from cdc.target.base import WAITING, Owner, Target
+from cdc.target.base import WAITING, Owner, Parked, Target
 
 _log = structlog.get_logger(__name__)
 
@@ -52,19 +52,33 @@ class Writer:
         pool: Executor | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait_s: float = WAIT_S,
+        sealed: Callable[[Parked], Parked] = lambda parked: parked,
     ) -> None:
-        """`wait_s`: see `Waiting`."""
+        """`wait_s`: see `Waiting`; `sealed`: see `Applier`."""
         self._target = target
         self._owner = owner
-        self._waiting = Waiting(target.related, clock, wait_s)
-        self._applier = Applier(target, failpoint, self._waiting)
+        self._failpoint = failpoint
+        self._clock = clock
+        self._sealed = sealed
+        self._write_to(target, wait_s)
         self._pool = pool or ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: Future[Written] | None = None
         self.finished = threading.Event()
         self.trouble = ""  # why the target does not take the batch in flight, while it is tried again
 
+    def _write_to(self, target: Target, wait_s: float) -> None:
+        self._target = target
+        self._waiting = Waiting(target.related, self._clock, wait_s)
+        self._applier = Applier(target, self._failpoint, self._waiting, self._sealed)
+
     def open(self) -> None:
         self._target.open(self._owner)
+
+    def change(self, target: Target, wait_s: float) -> None:
+        """Go on with another connection, which is opened; only while the writer is not busy. Held keys come anew."""
+        self._target.close()
+        self._write_to(target, wait_s)
+        self.open()
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)

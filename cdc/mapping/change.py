@@ -83,6 +83,15 @@ def column_of(schema: TableSchema, index: int) -> int | None:
     return index % width if index < 2 * width else None
 
 
+def name_of(schema: TableSchema, index: int) -> str:
+    """An input as an expression names it."""
+    width = len(schema.columns)
+    if index < 2 * width:
+        name = schema.columns[index % width].name
+        return name if index < width else f"before.{name}"
+    return f"{META}.{list(_FACTS)[index - 2 * width]}"
+
+
 def widener(schema: TableSchema, inputs: Iterable[int]) -> Callable[[ChangeEvent], Image] | None:
     """Makes the wide row of an event that has an `after`; None: nothing reads more than that. Facts that are not among
     `inputs` are left NULL."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
+import msgspec
+
+from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping import change, constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import Expression, ExpressionError, compile_expression
 from cdc.mapping.filters import Filter, FilteredPlan
 from cdc.mapping.forms import FormError, form_of
+from cdc.mapping.mask_checks import clear_copies, key_findings, masked_columns
+from cdc.mapping.masking import Masked, MaskError, Masking, compile_mask
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
 from cdc.mapping.plan import Keys, Maker, Plan
 from cdc.mapping.request_checks import request_findings
@@ -34,15 +39,20 @@ _UNHASHABLE = {Kind.ARRAY, Kind.JSON}  # no order, no plain equality: nothing to
 
 
 def compile_table(
-    mapping: TableMapping, schema: TableSchema, *, refuse: Refuse | None = None, full_before: bool | None = None
+    mapping: TableMapping,
+    schema: TableSchema,
+    *,
+    refuse: Refuse | None = None,
+    full_before: bool | None = None,
+    keys: Keyring = NO_KEYS,
 ) -> Plan:
     """The plan of `mapping` for events of `schema`. Raises `MappingError` with every finding.
 
     `refuse` says why a source column cannot be carried exactly (None: it can). `full_before`: do updates and deletes
-    carry the whole old row (REPLICA IDENTITY FULL)? None: not known; MariaDB always does. Plans are made once for each
-    (mapping, schema.version).
+    carry the whole old row (REPLICA IDENTITY FULL)? None: not known; MariaDB always does. `keys`: of masks; `Usage`
+    where one's reference leads nowhere. Plans are made once for each (mapping, schema.version).
     """
-    return _Compiler(mapping, schema, refuse or _accept, full_before).plan()
+    return _Compiler(mapping, schema, refuse or _accept, full_before, keys).plan()
 
 
 def _accept(column: Column) -> str | None:
@@ -59,10 +69,13 @@ class _Output:
 
 
 class _Compiler:
-    def __init__(self, mapping: TableMapping, schema: TableSchema, refuse: Refuse, full_before: bool | None) -> None:
+    def __init__(
+        self, mapping: TableMapping, schema: TableSchema, refuse: Refuse, full_before: bool | None, keys: Keyring
+    ) -> None:
         self.mapping = mapping
         self.schema = schema
         self.refuse = refuse
+        self.keys = keys
         self.full_before = True if full_before is None and schema.kind == "mariadb" else full_before
         self.names = {column.name: index for index, column in enumerate(schema.columns)}
         self.found: list[Diagnostic] = []
@@ -72,6 +85,9 @@ class _Compiler:
     def plan(self) -> Plan:
         self._columns()
         key = self._key()
+        if self.mapping.key is None:  # those of a key by name were found when the file was read
+            self.found += key_findings(self.mapping, key)
+        self.found += clear_copies(self.mapping)
         width = len(key)
         if self.mapping.contributor is not None:
             key += self._source_key(key)
@@ -92,15 +108,16 @@ class _Compiler:
 
     def _columns(self) -> None:
         columns = self.mapping.columns
-        named = columns.named
+        named = dict(columns.named)
         if columns.everything is not None:
-            self._star(columns.everything, named)
+            for name in self._star(columns.everything, named):
+                del named[name]
         for name, spec in named.items():
-            if name not in self.outputs:
-                self._named(name, spec)
+            self._named(name, spec)
 
-    def _star(self, star: Star, named: Mapping[str, ColumnSpec]) -> None:
-        """Source columns in their own order; a renamed or redefined one keeps its place."""
+    def _star(self, star: Star, named: Mapping[str, ColumnSpec]) -> list[str]:
+        """Source columns in their own order; a renamed or redefined one keeps its place. Returns those redefined."""
+        redefined = []
         below: ValuePath = ("columns", EVERYTHING)
         for place, name in enumerate(star.except_):
             self._known(name, (*below, "except", place))
@@ -113,22 +130,26 @@ class _Compiler:
             renamed = column.name in star.rename
             if target in named and not renamed:
                 self._named(target, named[target])
+                redefined.append(target)
             elif target in self.outputs or target in named:
                 path = (*below, "rename", column.name) if renamed else below
                 self._error("duplicate-column", f"two columns would be named '{target}'", path)
             else:
                 path = (*below, "rename", column.name) if renamed else below
                 self._copy(target, column, None, path)
+        return redefined
 
     def _named(self, name: str, spec: ColumnSpec) -> None:
         path: ValuePath = ("columns", name)
         if spec.sql is not None:
             self._expression(name, spec, (*path, "sql"))
-        elif spec.copy_ is not None:
-            long_form = self.mapping.span(*path, "copy") != self.mapping.span(*path)
+        elif (source := spec.source_of(name)) is not None:
+            long_form = spec.copy_ is not None and self.mapping.span(*path, "copy") != self.mapping.span(*path)
             at = (*path, "copy") if long_form else path
-            column = None if self._may_be_missing(spec.copy_, at) else self._known(spec.copy_, at)
-            if column is not None:
+            column = None if self._may_be_missing(source, at) else self._known(source, at, key=spec.copy_ is None)
+            if column is not None and spec.masked:
+                self._masked_copy(name, column, spec, at)
+            elif column is not None:
                 self._copy(name, column, spec.type, at)
                 self._form(name, column, spec, path)
         else:
@@ -175,6 +196,25 @@ class _Compiler:
             maker = Maker(name, call=form.call, inputs=(index,))
             self.outputs[name] = _Output(TargetColumn(name, form.type, spec.type), maker, path)
 
+    def _masked_copy(self, name: str, column: Column, spec: ColumnSpec, path: ValuePath) -> None:
+        masked = self._mask(spec, column.type, column.nullable, ("columns", name, "mask"))
+        if masked is None:
+            return
+        if masked.masking is None:
+            maker = Maker(name, constant=masked.constant)
+            self.outputs[name] = _Output(TargetColumn(name, masked.type, spec.type, masked.nullable), maker, path)
+            return
+        self._copy(name, column, spec.type, path)
+        maker = msgspec.structs.replace(self.outputs[name].maker, masking=masked.masking)
+        self.outputs[name] = _Output(TargetColumn(name, masked.type, spec.type, masked.nullable), maker, path)
+
+    def _mask(self, spec: ColumnSpec, type_: ColumnType, nullable: bool, path: ValuePath) -> Masked | None:
+        try:
+            return compile_mask(spec.mask, type_, nullable, self.keys)
+        except MaskError as error:
+            self._error(error.code, error.message, path, help=error.help)
+            return None
+
     def _constant(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         try:
             type_, value = constants.typed(spec.value, spec.type)
@@ -187,8 +227,19 @@ class _Compiler:
     def _expression(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         assert spec.sql is not None
         made = self._compiled(spec.sql, path)
-        if made is not None:
-            self.outputs[name] = _Output(TargetColumn(name, made.type, spec.type), self._maker(name, made), path)
+        if made is None:
+            return
+        maker, type_ = self._maker(name, made), made.type
+        if spec.masked:
+            masked = self._mask(spec, made.type, True, ("columns", name, "mask"))
+            if masked is None:
+                return
+            type_ = masked.type
+            if masked.masking is None:
+                maker = Maker(name, constant=masked.constant)
+            else:
+                maker = msgspec.structs.replace(maker, masking=masked.masking)
+        self.outputs[name] = _Output(TargetColumn(name, type_, spec.type), maker, path)
 
     def _maker(self, name: str, made: Expression) -> Maker:
         of_change = change.of_change(self.schema, made.inputs)
@@ -231,31 +282,47 @@ class _Compiler:
     def _default_key(self) -> tuple[str, ...]:
         copies: dict[int, str] = {}
         for output in reversed(self.outputs.values()):
-            if output.maker.source is not None:
-                copies[output.maker.source] = output.column.name
+            if output.maker.tells is not None:
+                copies[output.maker.tells] = output.column.name
         table = f"{self.schema.namespace}.{self.schema.table}"
         if not self.schema.key:
             self._error("no-key", f"{table} has no key", ("from",), help="name the target's key columns: key: […]")
-        left_out = [name for name in self.schema.key if self.names[name] not in copies]
+        # One whose mask tells no rows apart stands in the key all the same: it is refused there.
+        found = [copies.get(self.names[name]) or self._masked_by(name) for name in self.schema.key]
+        left_out = [name for name, copy in zip(self.schema.key, found, strict=True) if copy is None]
         if left_out and not self.found:
             advice = "copy it, or name the target's key columns: key: […]"
             self._error("no-key", f"the key column '{left_out[0]}' of {table} is not copied", ("columns",), help=advice)
-        return tuple(copies.get(self.names[name], name) for name in self.schema.key)
+        return tuple(copy or name for copy, name in zip(found, self.schema.key, strict=True))
 
     def _source_key(self, key: tuple[str, ...]) -> tuple[str, ...]:
         """Of a contribution: columns for the source row's key, where the target key does not hold all of it. Several
         source rows may meet in one target row, and each has its own word."""
-        held = {self.outputs[name].maker.source for name in key if name in self.outputs}
+        held = {self.outputs[name].maker.tells for name in key if name in self.outputs}
         added = []
         for name in self.schema.key:
             index = self.names[name]
             if index not in held:
-                column = TargetColumn(f"@{name}", self.schema.columns[index].type, None, nullable=False)
-                self.outputs[column.name] = _Output(
-                    column, Maker(column.name, source=index, inputs=(index,)), ("from",)
-                )
+                column, masking = self._kept_as(name, index)
+                maker = Maker(column.name, source=index, inputs=(index,), masking=masking)
+                self.outputs[column.name] = _Output(column, maker, ("from",))
                 added.append(column.name)
         return tuple(added)
+
+    def _kept_as(self, name: str, index: int) -> tuple[TargetColumn, Masking | None]:
+        """A key column of the source as it is kept with contributions: masked where the mapping masks it."""
+        masked = self._masked_by(name)
+        type_, masking = self.schema.columns[index].type, None
+        if masked is not None and masked in self.outputs:
+            output = self.outputs[masked]
+            type_, masking = output.column.type, output.maker.masking
+            self.found += key_findings(self.mapping, [masked])
+        return TargetColumn(f"@{name}", type_, None, nullable=False), masking
+
+    def _masked_by(self, name: str) -> str | None:
+        """The target column that masks a source column."""
+        masked = masked_columns(self.mapping)
+        return next((target for target, spec in masked.items() if spec.source_of(target) == name), None)
 
     def _keys(self, key: tuple[str, ...]) -> Keys:
         source_key = tuple(self.names[name] for name in self.schema.key)
@@ -271,7 +338,7 @@ class _Compiler:
         other = {index for maker in own for index in maker.inputs} - set(source_key)
         if other:
             self._key_of_other_columns(outputs, other)
-        copied = {output.maker.source for output in outputs}
+        copied = {output.maker.tells for output in outputs}
         if source_key and not other and not copied.issuperset(source_key):
             message = (
                 "the target key does not hold the whole source key: several source rows may meet in one target row"

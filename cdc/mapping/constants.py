@@ -35,6 +35,17 @@ def read(value: Any, type_: Type) -> Value:
     return write(canonical) if write else canonical
 
 
+def of_type(value: Any, type_: ColumnType) -> Value:
+    """The canonical value of a constant in a column of this type. Raises `ValueError` or `ArithmeticError` when it is
+    none, or when the expression language has no such type."""
+    own = sqltypes.plain(type_)
+    if own is None:
+        raise ValueError("constants are for texts, numbers, booleans, dates, timestamps and UUIDs")
+    if own == TEXT and type_.length is not None and len(_text(value)) > type_.length:
+        raise ValueError(f"it is longer than {type_.length}")
+    return read(value, own)
+
+
 def declared(sql_type: str | None) -> Type | None:
     """The type of the expression language that a target's type is; None: it is the target's business."""
     if sql_type is None:

@@ -31,6 +31,11 @@ _BEFORE_PAREN = {
 }
 """Words other than functions that may stand before a parenthesis."""
 
+_AGGREGATES = {
+    *("count", "sum", "avg", "min", "max", "array_agg", "string_agg", "json_agg", "jsonb_agg", "bool_and", "bool_or"),
+    *("every", "stddev", "variance", "row_number", "rank", "lag", "lead", "first_value", "last_value", "over"),
+}
+
 _OPENING = {TokenType.L_PAREN, TokenType.CASE}
 _CLOSING = {TokenType.R_PAREN, TokenType.END}
 _SEPARATING = {TokenType.AND, TokenType.OR, TokenType.COMMA, TokenType.WHEN, TokenType.THEN, TokenType.ELSE}
@@ -77,6 +82,15 @@ def compile_expression(
         return Expression(checker.column_type(tree, node), inputs, None, constant)
     call = node.call if encode is None else _encoded(node.call, encode)
     return Expression(checker.column_type(tree, node), inputs, call)
+
+
+def columns_read(text: str) -> list[str]:
+    """The columns that an expression names; none where it is no expression."""
+    try:
+        columns = _parse(text).find_all(exp.Column)
+        return sorted({column.name for column in columns if column.table.lower() != change.META})
+    except ExpressionError:
+        return []
 
 
 def syntax_problems(text: str) -> tuple[Problem, ...]:
@@ -133,6 +147,8 @@ def _unknown_functions(tokens: list[Token]) -> Iterator[Problem]:
         if token.token_type is TokenType.IDENTIFIER or word not in ALLOWED:
             close = nearest(word, ALLOWED)
             advice = f"did you mean '{close}'?" if close else "the functions are listed by: cdc mapping functions"
+            if word in _AGGREGATES:
+                advice = "an expression sees one row; what several rows make is said by rules (max, delta, union)"
             yield Problem(
                 "unknown-function", f"the function '{token.text}' is not available", token.start, length, advice
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,12 +15,14 @@ from cdc.errors import Usage
 from cdc.mapping import model
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean, from_yaml
 from cdc.mapping.expressions import syntax_problems
+from cdc.mapping.mask_checks import key_findings
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.request_checks import request_findings
 from cdc.mapping.rule_checks import rule_findings
 from cdc.yamlfile import Document, Span, ValuePath, YamlError
 
 SUFFIXES = (".yaml", ".yml")
+Shape = TypeVar("Shape", bound=BaseModel)
 _TEXT_OF_TYPE = {
     "string_type": "text is wanted here",
     "int_type": "a whole number is wanted here",
@@ -40,8 +42,8 @@ def load(path: str | os.PathLike[str]) -> Pipeline:
 
 def loads(text: str, name: str = "<text>") -> Pipeline:
     """The pipeline in `text`; `name` is shown in errors."""
-    document = _parsed(text, name)
-    pipeline = _validated(document)
+    document = parsed(text, name)
+    pipeline = validated(document, Pipeline).bind(document)
     found = [*clashes([pipeline]), *_unknown_targets(pipeline), *rule_findings(pipeline)]
     found += [each for table in pipeline.tables for each in _own_findings(table)]
     if found:
@@ -134,20 +136,22 @@ def _twice(what: str, here: Diagnostic, there: Diagnostic) -> Diagnostic:
     )
 
 
-def _parsed(text: str, name: str) -> Document:
+def parsed(text: str, name: str) -> Document:
+    """The document in `text`. Raises `MappingError` for what is no plain YAML."""
     try:
         return yamlfile.parse(text, name)
     except YamlError as error:
         raise from_yaml(error) from None
 
 
-def _validated(document: Document) -> Pipeline:
+def validated(document: Document, shape: type[Shape]) -> Shape:
+    """The document as a model. Raises `MappingError` with everything that does not fit, each at its place."""
     try:
-        return Pipeline.model_validate(document.value).bind(document)
+        return shape.model_validate(document.value)
     except ValidationError as errors:
         # A list whose items are all wrong is "too short" to pydantic as well.
         found = [error for error in errors.errors() if error["type"] != "too_short" or not error["input"]]
-        raise MappingError(_diagnostic(document, error) for error in found) from None
+        raise MappingError(_diagnostic(document, error, shape) for error in found) from None
 
 
 def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
@@ -164,6 +168,7 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():
             within = (problem.start, problem.length)
             yield table.finding(problem.code, problem.message, path, help=problem.help, within=within)
+    yield from key_findings(table, table.key or ())
     yield from request_findings(table, None if columns.everything is not None else columns.named, table.key)
     if columns.everything is not None:
         below: ValuePath = ("columns", model.EVERYTHING, "rename")
@@ -178,13 +183,13 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
             yield table.finding("unknown-key-column", message, ("key", place), help=advice)
 
 
-def _diagnostic(document: Document, error: ErrorDetails) -> Diagnostic:
+def _diagnostic(document: Document, error: ErrorDetails, shape: type[BaseModel]) -> Diagnostic:
     """A pydantic error in the words and the place of the file."""
     kind = error["type"]
     path = _existing(document.value, error["loc"])
     if kind == "extra_forbidden":
         name = str(path[-1])
-        known = _keys_at(path[:-1])
+        known = _keys_at(path[:-1], shape)
         return Diagnostic(
             "unknown-key",
             f"unknown key '{name}'",
@@ -224,9 +229,8 @@ def _existing(value: Any, loc: tuple[int | str, ...]) -> ValuePath:
     return tuple(path)
 
 
-def _keys_at(path: ValuePath) -> list[str]:
-    """The keys that the language knows at a place."""
-    kind: type[BaseModel] = Pipeline
+def _keys_at(path: ValuePath, kind: type[BaseModel]) -> list[str]:
+    """The keys that the language knows at a place below `kind`."""
     for step in path:
         if isinstance(step, int):
             continue

@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from cdc.mapping.diagnostics import Diagnostic
+from cdc.mapping.masks import Mask
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
 from cdc.model import Contributes, DeletePolicy, TruncatePolicy
@@ -164,7 +165,8 @@ class ElseValue(_Part):
 
 
 class ColumnSpec(_Part):
-    """One target column: a copied source column, a constant, or an SQL expression over the source's columns."""
+    """One target column: a copied source column, a constant, or an SQL expression over the source's columns; copies
+    and expressions may be masked."""
 
     copy_: Name | None = Field(default=None, alias="copy")
     """The source column to copy. `name: full_name` is short for `name: {copy: full_name}`."""
@@ -179,6 +181,8 @@ class ColumnSpec(_Part):
     """The same value for every row."""
     sql: Name | None = None
     """An expression in PostgreSQL's SQL over the source's columns: `lower(email)`."""
+    mask: Mask | None = None
+    """How its values are masked. `email: {mask: …}` copies the source's column of that name."""
     type: Name | None = None
     """The column's type in the target, in its own SQL. Default: the target's type for the source's column."""
 
@@ -196,6 +200,12 @@ class ColumnSpec(_Part):
     @model_validator(mode="after")
     def _one_origin(self) -> ColumnSpec:
         given = [name for name in ("copy_", "value", "sql") if name in self.model_fields_set]
+        if self.masked and "value" in given:
+            raise PydanticCustomError("column_mask", "a constant value needs no mask")
+        if self.masked and self.model_fields_set & {"map", "else_", "default"}:
+            raise PydanticCustomError("column_form", "a masked column has no 'map' or 'default'; mask a CASE in sql")
+        if self.masked and not given:
+            return self
         if len(given) != 1 or (given != ["value"] and getattr(self, given[0]) is None):
             raise PydanticCustomError("column_origin", "a column has exactly one of 'copy', 'value' and 'sql'")
         if given != ["copy_"] and self.model_fields_set & {"map", "else_", "default"}:
@@ -204,10 +214,23 @@ class ColumnSpec(_Part):
             raise PydanticCustomError("column_form", "'else' goes with 'map'")
         return self
 
+    @property
+    def masked(self) -> bool:
+        """Whether a mask is written, be it `mask: null`."""
+        return "mask" in self.model_fields_set
+
+    def source_of(self, name: str) -> str | None:
+        """The source column that the target column `name` copies, masked or not."""
+        return name if self.copy_ is None and self.sql is None and self.masked else self.copy_
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         full = handler.resolve_ref_schema(handler(schema))
-        full["oneOf"] = [{"required": [origin]} for origin in ("copy", "value", "sql")]
+        masked = {
+            "required": ["mask"],
+            "not": {"anyOf": [{"required": [origin]} for origin in ("copy", "value", "sql")]},
+        }
+        full["oneOf"] = [*({"required": [origin]} for origin in ("copy", "value", "sql")), masked]
         short = {"type": "string", "description": "the source column to copy"}
         return {"description": cls.__doc__ or "", "anyOf": [short, full]}
 

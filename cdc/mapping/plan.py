@@ -17,6 +17,7 @@ from cdc.blocks import EventBlock, Image, RowBlock, picker
 from cdc.errors import CdcError, Poison
 from cdc.mapping import change
 from cdc.mapping.diagnostics import Diagnostic
+from cdc.mapping.masking import Masking
 from cdc.mapping.model import TableMapping
 from cdc.model import (
     UNAVAILABLE,
@@ -46,7 +47,8 @@ NEEDS_FULL = "set REPLICA IDENTITY FULL on the source table, so that changes car
 
 
 class Maker(msgspec.Struct, frozen=True):
-    """How one target column gets its value from a source row: copy `source`, evaluate `call`, or else `constant`.
+    """How one target column gets its value from a source row: copy `source`, evaluate `call`, or else `constant`; and
+    what masks it then.
 
     `inputs` are the indexes of the source columns that are read. `call` gets the whole row, never sees UNAVAILABLE
     among its inputs, and raises `ValueError` or `ArithmeticError` for a row that it cannot compute exactly.
@@ -59,9 +61,28 @@ class Maker(msgspec.Struct, frozen=True):
     constant: Value = None
     inputs: tuple[int, ...] = ()
     of_change: bool = False
+    masking: Masking | None = None
+
+    @property
+    def copies(self) -> int | None:
+        """The source column whose values it has as they are."""
+        return None if self.masking is not None else self.source
+
+    @property
+    def tells(self) -> int | None:
+        """The source column whose values it tells apart: as they are, or under a mask that keeps uniqueness."""
+        return self.source if self.masking is None or self.masking.keeps_uniqueness else None
 
     def column_of(self, images: Sequence[Image], failed: dict[int, Poison]) -> Iterable[Value]:
         """This column's values of a batch. Rows that fail go to `failed`, by their place in the batch."""
+        if self.masking is None:
+            return self._clear_column(images, failed)
+        try:
+            return self.masking.column(self._clear_column(images, failed))
+        except (ValueError, ArithmeticError):
+            return [self._one(image, index, failed) for index, image in enumerate(images)]
+
+    def _clear_column(self, images: Sequence[Image], failed: dict[int, Poison]) -> Iterable[Value]:
         if self.source is not None:
             return map(itemgetter(self.source), images)
         call = self.call
@@ -72,10 +93,20 @@ class Maker(msgspec.Struct, frozen=True):
                 return [call(image) for image in images]
             except (ValueError, ArithmeticError):
                 pass  # some row fails: find out which
-        return [self._one(image, index, failed) for index, image in enumerate(images)]
+        return [self._one(image, index, failed, self._clear) for index, image in enumerate(images)]
 
     def value_of(self, image: Image) -> Value:
         """The value for one row. Raises `Poison` without a place."""
+        value = self._clear(image)
+        if self.masking is None:
+            return value
+        try:
+            return self.masking(value)
+        except (ValueError, ArithmeticError) as error:
+            raise Poison(f"column '{self.column}', its mask: {error}", reason="expression_failed") from error
+
+    def _clear(self, image: Image) -> Value:
+        """The value before it is masked."""
         if self.source is not None:
             return image[self.source]
         if self.call is None:
@@ -103,9 +134,15 @@ class Maker(msgspec.Struct, frozen=True):
         except Poison:
             return UNAVAILABLE
 
-    def _one(self, image: Image, index: int, failed: dict[int, Poison]) -> Value:
+    def _one(
+        self,
+        image: Image,
+        index: int,
+        failed: dict[int, Poison],
+        value_of: Callable[[Image], Value] | None = None,
+    ) -> Value:
         try:
-            return self.value_of(image)
+            return (value_of or self.value_of)(image)
         except Poison as error:
             failed.setdefault(index, error)
             return None
@@ -171,13 +208,18 @@ class Plan:
         self.warnings = warnings
         self._makers = tuple(makers)
         self._keys = keys
-        self._computes = any(maker.source is None for maker in makers)
+        self._computes = any(maker.copies is None for maker in makers)
         self._values = self._value_maker()
         self.of_change = tuple(index for index, maker in enumerate(makers) if maker.of_change)
         """Target columns whose values are the change's, not the row's: they cannot be told from the row later."""
         self._widen = change.widener(schema, chain.from_iterable(maker.inputs for maker in makers))
         self._rules = target.rules
         self._key_of = picker(target.key_indexes)
+
+    @property
+    def makers(self) -> tuple[Maker, ...]:
+        """How the values of `target.columns` are made, in their order."""
+        return self._makers
 
     def map(self, event: ChangeEvent) -> Mapped:
         """What `event` (of this plan's schema version) says about the target. Raises `Poison`: the event is parked."""
@@ -254,6 +296,12 @@ class Plan:
             return [event.after for event in events if event.after is not None]
         return [self._widen(event) for event in events if event.after is not None]
 
+    def told(self, image: Image) -> dict[str, Value]:
+        """What a source row, whole or not, tells through this mapping: the target's columns that can be worked out."""
+        columns = zip(self.target.columns, self._makers, strict=True)
+        values = {column.name: maker.value_before(image) for column, maker in columns if column.name[:1] != "@"}
+        return {name: value for name, value in values.items() if value is not UNAVAILABLE}
+
     def key_of_source(self, values: Image) -> Image:
         """The target key of a source key (order of `TableSchema.key`). Raises `Poison` if it needs other columns."""
         return self._keys.of_source_key(values)
@@ -262,9 +310,14 @@ class Plan:
         """The target key of a whole source row. Raises `Poison` when it does not hold what the key needs."""
         return self._keys.of_image(image)
 
+    def origin(self, column: str) -> str | None:
+        """The source column that a target column copies as it is."""
+        sources = (maker.source for maker in self._makers if maker.column == column)
+        return next((self.schema.columns[source].name for source in sources if source is not None), None)
+
     def _value_maker(self) -> Callable[[list[Image]], Iterable[Image | Poison]]:
         makers = self._makers
-        sources = [maker.source for maker in makers]
+        sources = [maker.copies for maker in makers]
         copies = [source for source in sources if source is not None]
         if len(copies) < len(makers):
             return self._computed

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
+from cdc.mapping.masks import keeps, kind_of
 from cdc.mapping.model import EVERYTHING, Pipeline, TableMapping
 from cdc.mapping.rules import ByVersion, DetailedRule, Resolver, TableRules
 from cdc.model import Combine, Detect, Rules, TargetColumn, Unit
@@ -37,6 +38,7 @@ def rule_findings(pipeline: Pipeline) -> Iterator[Diagnostic]:
         yield from _of_actions(pipeline, rules, at)
         yield from _of_sources(pipeline, tables, rules, at) if rules.sources else _without_sources(pipeline, rules, at)
         yield from _of_groups(pipeline, rules, at)
+        yield from _of_masks(pipeline, tables, rules, at)
         if tables and name != EVERYTHING and all(table.columns.everything is None for table in tables):
             known = list(dict.fromkeys(column for table in tables for column in table.columns.named))
             yield from _unknown(pipeline, rules, at, known, tables[0].key or ())
@@ -107,6 +109,29 @@ def _of_groups(pipeline: Pipeline, rules: TableRules, at: ValuePath) -> Iterator
                 advice = "a column is in one group, or has one rule of its own"
                 yield _found(pipeline, "duplicate-column", seen[column], path, advice)
             seen.setdefault(column, f"'{column}' is in group '{name}' already")
+
+
+def _of_masks(
+    pipeline: Pipeline, tables: Sequence[TableMapping], rules: TableRules, at: ValuePath
+) -> Iterator[Diagnostic]:
+    """Rules that compare or combine what only the values themselves tell."""
+    named = [each for table in tables for each in table.columns.named.items()]
+    masks = {name: spec.mask for name, spec in named if spec.masked}
+    ordered: list[tuple[str, ValuePath]] = []
+    for resolver, path, columns in _resolvers(rules, at):
+        word, version = _word(resolver), _version(resolver)
+        ordered += [(version, (*path, word))] if version is not None else []
+        ordered += [(column, path) for column in columns] if word in _OF_ONE_VALUE else []
+        for column in columns if word in _WITH_SOURCES else ():
+            if column in masks:
+                message = f"'{word}' of '{column}', which is masked: nothing can be made of such values"
+                yield _found(pipeline, "mask-in-rule", message, path, "another rule, or no mask")
+    if isinstance(rules.detect, ByVersion):
+        ordered.append((rules.detect.version, (*at, "detect", "version")))
+    for column, path in ordered:
+        if column in masks and not keeps(masks[column]).order:
+            message = f"'{column}' is masked, and '{kind_of(masks[column])}' keeps no order to compare by"
+            yield _found(pipeline, "mask-in-rule", message, path, "'date' keeps it; or compare another column")
 
 
 def _unknown(

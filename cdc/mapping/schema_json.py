@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from cdc.mapping.model import Pipeline
 
 FILE_NAME = ".pipeline.schema.json"
@@ -15,15 +17,14 @@ MODELINE = f"# yaml-language-server: $schema={FILE_NAME}"
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
-def schema() -> dict[str, Any]:
-    """The schema as plain data."""
-    made = _down(Pipeline.model_json_schema(by_alias=True))
-    return {"$schema": _DRAFT, "title": "A pipeline: one file in mappings/", **made}
+def schema(of: type[BaseModel] = Pipeline, title: str = "A pipeline: one file in mappings/") -> dict[str, Any]:
+    """The schema of a kind of file as plain data."""
+    return {"$schema": _DRAFT, "title": title, **_down(of.model_json_schema(by_alias=True))}
 
 
-def text() -> str:
+def text(of: type[BaseModel] = Pipeline, title: str = "A pipeline: one file in mappings/") -> str:
     """The schema as it stands in the file."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema(of, title), indent=2, ensure_ascii=False) + "\n"
 
 
 def _down(node: Any) -> Any:

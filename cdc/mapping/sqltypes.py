@@ -101,12 +101,21 @@ def of_column(column: Column, source: str) -> Type:
     return _PLAIN.get(kind) or _opaque(column)
 
 
+def plain(type_: ColumnType) -> Type | None:
+    """The type whose values look like those of a column, whatever it is called; None when there is none."""
+    if type_.kind is Kind.INTEGER:
+        return _integer(type_.native)
+    return _PLAIN.get(type_.kind)
+
+
 _PLAIN: Final = {
     Kind.BOOLEAN: BOOLEAN,
     Kind.DATE: DATE,
     Kind.TIMESTAMP: TIMESTAMP,
     Kind.TIMESTAMPTZ: TIMESTAMPTZ,
     Kind.UUID: UUID,
+    Kind.TEXT: TEXT,
+    Kind.DECIMAL: NUMERIC,
 }
 
 

@@ -3,7 +3,6 @@
     compare.py      all mappings: one pass over everything, then again over the keys that differed until they settle
     comparison.py   one mapping's part of it
     report.py       what it found, as plain values
-    schema.py       a catalog's table -> the `TableSchema` that the stream would give for it
     columns.py      how each type is read by SQL and becomes its canonical value: one table per kind of source
     source_rows.py  the rows of a source table, streamed
     staging.py      expected rows beside the target's own, in the target, compared by the target (staging_sql.py)

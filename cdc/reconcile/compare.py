@@ -74,7 +74,7 @@ def compare(
                 rows = connections.source(mapping)
                 name = (pipeline.target, mapping.id)
                 try:
-                    one = Comparison(pipeline, mapping, rows, target.staging, options, report, clock)
+                    one = Comparison(pipeline, mapping, rows, target.staging, options, report, clock, settings.keys)
                 except NoTable as error:
                     absent.append(error)
                     done[name] = replace(blank_report(pipeline, mapping), never_run=True)

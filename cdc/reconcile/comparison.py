@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from cdc.errors import Poison
+from cdc.keys import Keyring
 from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import Plan
@@ -58,6 +59,7 @@ class Comparison:
         options: Options,
         report: Report,
         clock: Callable[[], float],
+        keys: Keyring,
     ) -> None:
         self._pipeline = pipeline
         self._mapping = mapping
@@ -65,7 +67,7 @@ class Comparison:
         self._options = options
         self._report = report
         self._clock = clock
-        self._plan = compile_table(mapping, rows.schema, refuse=_refuser(rows.schema))
+        self._plan = compile_table(mapping, rows.schema, refuse=_refuser(rows.schema), keys=keys)
         self._keeps = mapping.on_delete is DeletePolicy.IGNORE or mapping.on_truncate is TruncatePolicy.IGNORE
         self._staging = staging(self._plan.target, self._keeps)
         self._source_key = source_key_of(mapping, self._plan)
@@ -227,7 +229,8 @@ def _origin(mapping: TableMapping, name: str) -> str | None:
     """The source column that the target column `name` copies."""
     spec = mapping.columns.named.get(name)
     if spec is not None:
-        return spec.copy_
+        changed = spec.masked or spec.map is not None or spec.default is not None
+        return None if changed else spec.copy_
     everything = mapping.columns.everything
     renamed = {} if everything is None else {target: source for source, target in everything.rename.items()}
     return renamed.get(name, name)

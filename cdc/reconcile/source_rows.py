@@ -19,8 +19,8 @@ from cdc.db.catalog import CatalogTable
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.model import UNAVAILABLE, Kind, TableSchema, Value
 from cdc.reconcile.columns import POSTGRES_SESSION, Reader, canonical, reader
-from cdc.reconcile.schema import table_schema, undescribed_types
 from cdc.settings import SourceSettings
+from cdc.source.described import table_schema, undescribed_types
 from cdc.source.refusals import refusal
 
 PAGE = 5000

@@ -132,7 +132,8 @@ class Consumer(Protocol):
     """
 
     def subscribe(self, topics: Sequence[str], group: str) -> None:
-        """Join `group` for `topics`. Partitions arrive later, through `changes()`."""
+        """Join `group` for `topics`. Partitions arrive later, through `changes()`. Again, with the same group: stay
+        in it for these topics from now on."""
 
     def poll(self, max_records: int, max_bytes: int, timeout_s: float) -> list[RawRecord]:
         """Records of positioned partitions, in offset order within a partition; [] when none came in `timeout_s`.

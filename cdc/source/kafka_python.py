@@ -46,6 +46,7 @@ class KafkaPythonConsumer:
         self._options = options
         self._log = RebalanceLog()
         self._consumer: Any = None
+        self._group = ""
         self._admin_client: Any = None
         self._answered = time.monotonic()
         self.failed_commits = 0
@@ -53,6 +54,12 @@ class KafkaPythonConsumer:
     # -- membership
 
     def subscribe(self, topics: Sequence[str], group: str) -> None:
+        if self._group != group:
+            self._join(group)
+            self._group = group
+        self._consumer.subscribe(list(topics), listener=_Listener(self._consumer, self._log))
+
+    def _join(self, group: str) -> None:
         options = self._options
         self._consumer = self._ask(
             lambda: KafkaConsumer(
@@ -74,7 +81,6 @@ class KafkaPythonConsumer:
         )
         # kafka-python 3.0.12 does not hand its setting on: a misspelt topic would be created by asking for it
         self._consumer._cluster.config["allow_auto_create_topics"] = False
-        self._consumer.subscribe(list(topics), listener=_Listener(self._consumer, self._log))
 
     def changes(self) -> Rebalance:
         return self._log.drain()

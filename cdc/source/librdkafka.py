@@ -56,6 +56,7 @@ class LibrdkafkaConsumer:
         self._options = options
         self._log = RebalanceLog()
         self._consumer: Any = None
+        self._group = ""
         self._admin_client: Any = None
         self._granted: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
@@ -67,6 +68,14 @@ class LibrdkafkaConsumer:
     # -- membership
 
     def subscribe(self, topics: Sequence[str], group: str) -> None:
+        if self._group != group:
+            self._join(group)
+            self._group = group
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _join(self, group: str) -> None:
         options = self._options
         settings = {
             **self._common(),
@@ -92,9 +101,6 @@ class LibrdkafkaConsumer:
         if options.group_instance_id is not None:
             settings["group.instance.id"] = options.group_instance_id
         self._consumer = RdConsumer(settings)
-        self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
 
     def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
         granted = {TopicPartition(each.topic, each.partition) for each in partitions}

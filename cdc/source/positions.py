@@ -94,15 +94,18 @@ class PositionTracker(Protocol):
     def reached(self) -> tuple[int, int]:
         """How far the source's log has been read, comparable with `cdc.db.catalog.LogPosition`."""
 
+    def is_new(self, position: Position) -> bool:
+        """Whether no event that it was shown can have had the position: what has it came later."""
 
-def restore(kind: SourceKind, epoch: int = 0, text: str = "") -> PositionTracker:
+
+def restore(kind: SourceKind, epoch: int | None = 0, text: str = "") -> PositionTracker:
     """The tracker of a partition as `state` wrote it; a fresh one for ''. Another epoch than the stored one starts
-    afresh: positions of the old epoch say nothing about the new one."""
+    afresh: positions of the old epoch say nothing about the new one. None: whichever is stored."""
     cls: type[PostgresTracker | MariadbTracker] = PostgresTracker if kind == "postgresql" else MariadbTracker
     if not text:
-        return cls(epoch)
+        return cls(epoch or 0)
     try:
-        if msgspec.json.decode(text, type=_AnyState).epoch != epoch:
+        if epoch is not None and msgspec.json.decode(text, type=_AnyState).epoch != epoch:
             return cls(epoch)
         return cls.load(text)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -159,6 +162,11 @@ class PostgresTracker:
     @property
     def reached(self) -> tuple[int, int]:
         return (self.commit, 0)
+
+    def is_new(self, position: Position) -> bool:
+        if position.epoch != self.epoch:
+            return position.epoch > self.epoch
+        return position.major > self.commit or position.minor > self.lsn
 
     def step(self, source: PostgresBlock, snapshot: Snapshot) -> Step:
         part, lsn = _sequence(source.sequence)
@@ -264,6 +272,9 @@ class MariadbTracker:
     @property
     def reached(self) -> tuple[int, int]:
         return self.newest[:2]
+
+    def is_new(self, position: Position) -> bool:
+        return position > Position(self.epoch, *self.newest)
 
     def step(self, source: MariadbBlock, snapshot: Snapshot) -> Step:
         if source.file is None or source.pos is None:

@@ -34,7 +34,8 @@ class Choices(BaseModel):
     postgres_password: str
     mariadb_password: str
     partner_secret: str = ""
-    """Empty only in a home that an older version made, until the next `up`."""
+    masking_key: str = ""
+    """Both empty only in a home that an older version made, until the next `up`."""
     cluster_id: str
     """Kafka's, 16 bytes in URL-safe base64."""
     server_id: int
@@ -109,6 +110,7 @@ class Home:
             f"postgres.password={choices.postgres_password}",
             f"mariadb.password={choices.mariadb_password}",
             f"partner.secret={choices.partner_secret}",
+            f"masking.key={choices.masking_key}",
         )
         _write(self.secrets, "\n".join(lines) + "\n")
 
@@ -144,6 +146,7 @@ class Home:
                 postgres_password=secrets.token_hex(12),
                 mariadb_password=secrets.token_hex(12),
                 partner_secret=secrets.token_hex(12),
+                masking_key=secrets.token_hex(32),
                 cluster_id=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
                 server_id=chance.randint(1_000, 2_000_000_000),
                 database_data=self._database_data(account),
@@ -160,8 +163,10 @@ class Home:
             numbers.setdefault(name, 0)
             numbers[name] = numbers[name] or ports.choose(set(numbers.values()), chance)
         secret = choices.partner_secret or secrets.token_hex(12)
-        if (numbers, secret) != (choices.ports, choices.partner_secret):
-            self.save(choices.model_copy(update={"ports": numbers, "partner_secret": secret}))
+        key = choices.masking_key or secrets.token_hex(32)
+        completed = choices.model_copy(update={"ports": numbers, "partner_secret": secret, "masking_key": key})
+        if completed != choices:
+            self.save(completed)
 
     def keep_ports_free(self, idle: Iterable[str], chance: random.Random) -> list[str]:
         """Choose a new port for each of `idle` (of PORT_NAMES) whose port somebody else has taken; returns those."""

@@ -3,6 +3,8 @@
     base.py             the contract of a target, its failure modes, and the values it stores
     operator.py         the contract of what on-call does to stored state, and of the audit trail
     rows.py             the contract of reading a target's rows back, to compare them
+    versions.py         deployed versions of mappings: what holds for them in every target
+    outlook.py, beside.py   what a mapping would mean for a table, and what it makes beside the table's rows
     lines.py            rows as lines of text between tabs, by generated functions: what COPY and LOAD DATA read
     memory.py           the reference target, which can inject faults; memory_rules.py: its tables with conflict rules
     postgres.py         PostgreSQL: the connection and its transactions

@@ -30,6 +30,7 @@ from cdc.blocks import Writes
 from cdc.decisions import Conflicts
 from cdc.errors import Poison
 from cdc.model import Decision, Position, RawRecord, TargetTable, TopicPartition, Value, Write
+from cdc.target.versions import Deployed
 
 ON_REQUEST, TRUNCATE = "on_request", "truncate"
 ON_PURPOSE = frozenset({ON_REQUEST, TRUNCATE})
@@ -345,6 +346,9 @@ class Target(Protocol):
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         """Offsets of records that somebody asked to set aside when they come, and who and why in words; of those of
         the partitions that have any."""
+
+    def deployed(self) -> Deployed | None:
+        """The newest version of this owner's mappings; None: none was ever deployed."""
 
     def purge(self, keep_s: float) -> int:
         """Forget what no replay can need any more: memories of deleted rows and lent values of the prepared tables that

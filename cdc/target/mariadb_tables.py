@@ -6,7 +6,7 @@ a time, and each step may run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ def prepare_table(database: MariaDbDatabase, table: TargetTable) -> Prepared:
         existing = columns_of(database, table.namespace, table.name)
         _complete(database, table, existing)
         columns, literals = stored_columns(database, table)
-        key_index = _check(database, table, columns)
+        key_index = check(database, table, columns)
         _create_memories(database, table, table_id, columns)
     return Prepared(table_id, columns, literals, key_index)
 
@@ -121,9 +121,9 @@ def _register(database: MariaDbDatabase, table: TargetTable) -> int:
     return int(database.rows(find, named)[0][0])
 
 
-def _create(database: MariaDbDatabase, table: TargetTable) -> None:
-    if not database.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", (table.namespace,)):
-        database.run(f"CREATE DATABASE IF NOT EXISTS {quote(table.namespace)}")
+def creating(database: MariaDbDatabase, table: TargetTable) -> list[str]:
+    """What makes the table. Raises `Terminal` for a key that no index holds."""
+    there = database.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", (table.namespace,))
     parts = [
         f"{quote(column.name)} {type_}" + (" NOT NULL" if not column.nullable or column.name in table.key else " NULL")
         for column, type_ in zip(table.columns, _types(table), strict=True)
@@ -132,7 +132,14 @@ def _create(database: MariaDbDatabase, table: TargetTable) -> None:
         parts.append(f"{quote(table.soft_delete)} {_MARK_TYPE}")
     parts.append(f"{quote(POSITION)} {_POSITION_TYPE}")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
-    database.run(f"CREATE TABLE {quote(table.namespace, table.name)} ({', '.join(parts)}) {database.table_options}")
+    name = quote(table.namespace, table.name)
+    made = f"CREATE TABLE {name} ({', '.join(parts)}) {database.table_options}"
+    return [made] if there else [f"CREATE DATABASE IF NOT EXISTS {quote(table.namespace)}", made]
+
+
+def _create(database: MariaDbDatabase, table: TargetTable) -> None:
+    for statement in creating(database, table):
+        database.run(statement)
     _log.info("table created", target=f"{table.namespace}.{table.name}", columns=len(table.columns))
 
 
@@ -180,18 +187,30 @@ def _width(type_: str) -> int:
     return int(digits) * (4 if name.strip().endswith("char") else 1)
 
 
-def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str, Stored]) -> None:
-    """Add the columns that are missing."""
-    wanted = list(zip((column.name for column in table.columns), _types(table), strict=True))
+def definitions(database: MariaDbDatabase, table: TargetTable) -> dict[str, str]:
+    """How we would define the columns that rows are written to."""
+    wanted = dict(zip((column.name for column in table.columns), _types(table), strict=True))
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
-        wanted.append((table.soft_delete, _MARK_TYPE))
-    wanted.append((POSITION, _POSITION_TYPE))
-    for name, type_ in wanted:
-        if name.lower() in existing:
-            continue
-        text = f" CHARACTER SET utf8mb4 COLLATE {database.collation}" if _is_text(type_) else ""
-        database.run(f"ALTER TABLE {quote(table.namespace, table.name)} ADD COLUMN {quote(name)} {type_}{text}")
-        _log.info("column added", target=f"{table.namespace}.{table.name}", column=name)
+        wanted[table.soft_delete] = _MARK_TYPE
+    wanted[POSITION] = _POSITION_TYPE
+    text = f" CHARACTER SET utf8mb4 COLLATE {database.collation}"
+    return {name: type_ + text * _is_text(type_) for name, type_ in wanted.items()}
+
+
+def missing(database: MariaDbDatabase, table: TargetTable, existing: Collection[str]) -> list[tuple[str, str]]:
+    """The columns that the table lacks (`existing`: names in lower case), and what adds them."""
+    name = quote(table.namespace, table.name)
+    return [
+        (column, f"ALTER TABLE {name} ADD COLUMN {quote(column)} {definition}")
+        for column, definition in definitions(database, table).items()
+        if column.lower() not in existing
+    ]
+
+
+def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str, Stored]) -> None:
+    for column, statement in missing(database, table, existing):
+        database.run(statement)
+        _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
 
 
 def _is_text(type_: str) -> bool:
@@ -199,7 +218,7 @@ def _is_text(type_: str) -> bool:
     return name in ("varchar", "char", "tinytext", "text", "mediumtext", "longtext")
 
 
-def _check(database: MariaDbDatabase, table: TargetTable, columns: Sequence[Stored]) -> str:
+def check(database: MariaDbDatabase, table: TargetTable, columns: Sequence[Stored]) -> str:
     """The table can be written exactly and taken back; the name of the unique index over its key."""
     where = f"{table.namespace}.{table.name}"
     name = quote(table.namespace, table.name)

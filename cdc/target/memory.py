@@ -49,6 +49,7 @@ from cdc.target.base import (
     WorkerReport,
 )
 from cdc.target.memory_rules import write_ruled
+from cdc.target.versions import Deployed
 
 Key = tuple[Value, ...]
 _BEGINNING = Position(0, 0, 0, 0)
@@ -105,6 +106,7 @@ class Storage:
     contributions: dict[str, Contributions] = field(default_factory=dict)
     conflict_counts: Counter[Counted] = field(default_factory=Counter)
     conflicts: list[KeptConflict] = field(default_factory=list)
+    versions: dict[Owner, list[Deployed]] = field(default_factory=dict)
     last_id: int = 0
 
 
@@ -216,6 +218,9 @@ class MemoryTarget:
             if owner == self.owner and partition in partitions:
                 found.setdefault(partition, {})[offset] = "asked for"
         return found
+
+    def deployed(self) -> Deployed | None:
+        return next(reversed(self.storage.versions.get(self.owner, ())), None)
 
     def purge(self, keep_s: float) -> int:
         """Lives shorter than anything is kept."""

@@ -18,6 +18,7 @@ import msgspec
 from cdc.decisions import Counted, KeptConflict
 from cdc.model import Position, RawRecord, TopicPartition
 from cdc.target.base import Epoch, Owner, Tally, WorkerReport
+from cdc.target.versions import Deployed, Switch
 
 DISCARDED = "discarded"
 """Why a record that a person gave up counts as skipped."""
@@ -187,10 +188,17 @@ class Operator(Protocol):
     def park_requests(self) -> list[ParkRequest]:
         """Records that somebody asked to set aside and that have not come yet, by place."""
 
+    def versions(self) -> list[Deployed]:
+        """All versions of the mappings that were ever deployed, the newest first."""
+
+    def switches(self) -> list[Switch]:
+        """Where which version began, by partition."""
+
     # -- moving; each needs the state tables to be there
 
     def rewind(self, choose: Choose) -> None:
-        """Lock the watermarks, ask `choose`, set `next` and raise the fences in one statement."""
+        """Lock the watermarks, ask `choose`, set `next` and raise the fences in one statement. What is read again is
+        applied by the version that is deployed now: its beginnings move back too."""
 
     def request_retry(self, ids: Sequence[int]) -> None:
         """Ask the partitions' owners to retry the keys of these parked records."""
@@ -211,6 +219,10 @@ class Operator(Protocol):
 
     def cancel_park(self, partition: TopicPartition, offset: int) -> bool:
         """Take a request back; the fence rises. False: there is none (any more)."""
+
+    def deploy(self, version: Deployed) -> bool:
+        """Make it the version that workers run, in all partitions at once (see `cdc.target.versions`). False: its
+        number is not the next one (any more), and nothing was changed."""
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """Remember an epoch; a number that is there already keeps its identity."""

@@ -60,6 +60,8 @@ from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
+from cdc.target.postgres_versions import versions
+from cdc.target.versions import Deployed
 
 # A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
 # a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
@@ -298,6 +300,10 @@ class PostgresTarget:
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         with translated():
             return self.parked_store.requests(partitions)
+
+    def deployed(self) -> Deployed | None:
+        with translated():
+            return next(iter(versions(self.connection, self.owner, 1)), None)
 
     def purge(self, keep_s: float) -> int:
         with translated():

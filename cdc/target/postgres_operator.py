@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
-from cdc.target import postgres_conflicts
+from cdc.target import postgres_conflicts, postgres_versions
 from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import (
     DISCARDED,
@@ -31,6 +31,7 @@ from cdc.target.postgres_errors import translated
 from cdc.target.postgres_look import look
 from cdc.target.postgres_parked import read_headers
 from cdc.target.postgres_state import migrate
+from cdc.target.versions import Deployed, Switch
 
 _MINE = "pipeline = %s AND target = %s"
 _SESSION = {"lock_timeout": "10s", "statement_timeout": "120s", "TimeZone": "UTC"}
@@ -143,6 +144,18 @@ class PostgresOperator:
         )
         return [ParkRequest(TopicPartition(topic, partition), *rest) for topic, partition, *rest in rows]
 
+    def versions(self) -> list[Deployed]:
+        with translated():
+            return postgres_versions.versions(self.connection, self.owner) if self._has_versions() else []
+
+    def switches(self) -> list[Switch]:
+        with translated():
+            return postgres_versions.switches(self.connection, self.owner) if self._has_versions() else []
+
+    def _has_versions(self) -> bool:
+        self._version = self._version or self._stored_version()
+        return self._version >= postgres_versions.STATE_VERSION
+
     # -- moving
 
     def rewind(self, choose: Choose) -> None:
@@ -153,6 +166,7 @@ class PostgresOperator:
             moves = choose([_partition(row) for row in rows])
             if moves:
                 self._move(moves)
+                postgres_versions.read_again(self.connection, self.owner, moves)
 
     def _move(self, moves: Sequence[Move]) -> None:
         moved = self.connection.execute(
@@ -270,6 +284,11 @@ class PostgresOperator:
             " RETURNING next",
             (*self._owner, *partition),
         ).fetchone()
+
+    def deploy(self, version: Deployed) -> bool:
+        self._complete()
+        with translated(), self.connection.transaction():
+            return postgres_versions.deploy(self.connection, self.owner, version)
 
     def begin_epoch(self, epoch: Epoch) -> None:
         self._complete()

@@ -190,6 +190,23 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.conflict_count IS 'How many conflicts were decided, and how, by the hour';
     """,
+    """
+    CREATE TABLE cdc.mapping_version (
+        pipeline text NOT NULL, target text NOT NULL, number integer NOT NULL,
+        file text NOT NULL, content text NOT NULL,
+        who text NOT NULL, reason text NOT NULL, restores integer,
+        at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, target, number)
+    );
+    COMMENT ON TABLE cdc.mapping_version IS 'Versions of pipeline files that were deployed; workers run the newest';
+    CREATE TABLE cdc.mapping_switch (
+        pipeline text NOT NULL, target text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+        number integer NOT NULL,
+        next bigint, tracker text NOT NULL,
+        PRIMARY KEY (pipeline, target, topic, partition, number)
+    );
+    COMMENT ON TABLE cdc.mapping_switch IS 'From which offset on a partition''s records were applied by a version';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

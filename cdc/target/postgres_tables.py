@@ -71,10 +71,10 @@ def _by_rule(
     return Terminal(f"{what}, where the rule is to stop", where=f"{table.namespace}.{table.name}", hint=hint)
 
 
-def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+def creating(connection: psycopg.Connection[Any], table: TargetTable) -> list[sql.Composed]:
+    """What makes the table. Raises `Terminal` where the rules leave that to somebody else."""
     if action_of(table.rules, ConflictType.TARGET_TABLE_MISSING) is Action.ERROR:
         raise _by_rule(connection, table, "the table is missing")
-    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(identifier(table.namespace)))
     parts = [
         identifier(column.name) + sql.SQL(" ") + type_of(column) + sql.SQL(" NOT NULL" if not column.nullable else "")
         for column in table.columns
@@ -83,34 +83,52 @@ def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
         parts.append(identifier(table.soft_delete) + sql.SQL(" boolean NOT NULL DEFAULT false"))
     parts += [identifier(name) + sql.SQL(" " + type_) for name, type_ in _own_columns(table)]
     parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(identifier, table.key))))
-    connection.execute(
-        sql.SQL("CREATE TABLE {} ({})").format(identifier(table.namespace, table.name), sql.SQL(", ").join(parts))
-    )
-    _log.info("table created", target=f"{table.namespace}.{table.name}", columns=len(table.columns))
-
-
-def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable) -> None:
     name = identifier(table.namespace, table.name)
+    return [
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(identifier(table.namespace)),
+        sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(", ").join(parts)),
+    ]
+
+
+def missing(
+    connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable
+) -> list[tuple[str, sql.Composed]]:
+    """The columns that the table lacks, and what adds them. Raises `Terminal` where the rules leave that to somebody
+    else."""
     wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
     own = [(name, sql.SQL(type_)) for name, type_ in _own_columns(table)]
     strict = action_of(table.rules, ConflictType.TARGET_COLUMN_MISSING) is Action.ERROR
+    name, add = identifier(table.namespace, table.name), sql.SQL("ALTER TABLE {} ADD COLUMN {} {}")
+    statements = []
     for column, definition in (*wanted, *own):
         if column not in found.columns:
-            statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(name, identifier(column), definition)
+            statement = add.format(name, identifier(column), definition)
             if strict and (column, definition) not in own:
                 raise _by_rule(connection, table, f"column {column} is missing", statement)
-            try:
-                connection.execute(statement)
-                _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise Terminal(
-                    f"column {column} is missing and this role may not add it",
-                    where=f"{table.namespace}.{table.name}",
-                    hint=f"run as the table's owner: {statement.as_string(connection)};",
-                ) from error
-    _check_key(connection, table)
+            statements.append((column, statement))
+    return statements
+
+
+def _create(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+    for statement in creating(connection, table):
+        connection.execute(statement)
+    _log.info("table created", target=f"{table.namespace}.{table.name}", columns=len(table.columns))
+
+
+def _complete(connection: psycopg.Connection[Any], table: TargetTable, found: FoundTable) -> None:
+    for column, statement in missing(connection, table, found):
+        try:
+            connection.execute(statement)
+            _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Terminal(
+                f"column {column} is missing and this role may not add it",
+                where=f"{table.namespace}.{table.name}",
+                hint=f"run as the table's owner: {statement.as_string(connection)};",
+            ) from error
+    check_key(connection, table)
 
 
 def unique_indexes(connection: psycopg.Connection[Any], table: TargetTable) -> list[list[str]]:
@@ -126,7 +144,7 @@ def unique_indexes(connection: psycopg.Connection[Any], table: TargetTable) -> l
     return [columns for (columns,) in rows]
 
 
-def _check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
+def check_key(connection: psycopg.Connection[Any], table: TargetTable) -> None:
     """ON CONFLICT needs a unique index over exactly the key's columns."""
     if sorted(table.key) not in [sorted(columns) for columns in unique_indexes(connection, table)]:
         name = identifier(table.namespace, table.name)

@@ -26,6 +26,7 @@ from cdc.target.rest_delivery import Deliverer, StateStore, most_rows
 from cdc.target.rest_requests import Requests
 from cdc.target.rest_tables import Tables
 from cdc.target.rest_transaction import RestTransaction
+from cdc.target.versions import Deployed
 
 
 def capabilities(settings: RestSettings) -> Capabilities:
@@ -124,6 +125,9 @@ class RestTarget:
 
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         return self._deliverer.state.park_requests(partitions)
+
+    def deployed(self) -> Deployed | None:
+        return self._deliverer.state.deployed()
 
     def purge(self, keep_s: float) -> int:
         ledger_s = self._settings.ledger_days * 86_400.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
@@ -38,7 +39,7 @@ def prepare_table(database: Database, table: TargetTable) -> tuple[int, list[Enc
             _create(database, table)
         existing = _columns(database, table)
         _complete(database, table, existing)
-        _check_key(database, table)
+        check_key(database, table)
         encoders = encoders_of(database, table)
         _create_memories(database, table, table_id)
     return table_id, encoders
@@ -66,7 +67,8 @@ def _register(database: Database, table: TargetTable) -> int:
     return int(rows[0][0])
 
 
-def _create(database: Database, table: TargetTable) -> None:
+def creating(table: TargetTable) -> str:
+    """What makes the table."""
     parts = [
         f"{quote(column.name)} {declared_type(column.type, column.sql_type)}"
         + (" NOT NULL" if not column.nullable or column.name in table.key else "")
@@ -76,7 +78,11 @@ def _create(database: Database, table: TargetTable) -> None:
         parts.append(f"{quote(table.soft_delete)} INTEGER NOT NULL DEFAULT 0")
     parts.append(f"{quote(POSITION)} BLOB")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
-    database.run(f"CREATE TABLE {quote(table_name(table))} ({', '.join(parts)}) STRICT")
+    return f"CREATE TABLE {quote(table_name(table))} ({', '.join(parts)}) STRICT"
+
+
+def _create(database: Database, table: TargetTable) -> None:
+    database.run(creating(table))
     _log.info("table created", target=table_name(table), columns=len(table.columns))
 
 
@@ -86,16 +92,24 @@ def _columns(database: Database, table: TargetTable) -> dict[str, _Existing]:
     return {name.lower(): _Existing(declared, hidden in (2, 3)) for name, declared, hidden in rows}
 
 
-def _complete(database: Database, table: TargetTable, existing: dict[str, _Existing]) -> None:
+def missing(table: TargetTable, existing: Collection[str]) -> list[tuple[str, str]]:
+    """The columns that the table lacks (`existing`: names in lower case), and what adds them."""
     wanted = [(column.name, declared_type(column.type, column.sql_type)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, "INTEGER NOT NULL DEFAULT 0"))
     wanted.append((POSITION, "BLOB"))
-    name = table_name(table)
-    for column, definition in wanted:
-        if column.lower() not in existing:
-            database.run(f"ALTER TABLE {quote(name)} ADD COLUMN {quote(column)} {definition}")
-            _log.info("column added", target=name, column=column)
+    name = quote(table_name(table))
+    return [
+        (column, f"ALTER TABLE {name} ADD COLUMN {quote(column)} {definition}")
+        for column, definition in wanted
+        if column.lower() not in existing
+    ]
+
+
+def _complete(database: Database, table: TargetTable, existing: dict[str, _Existing]) -> None:
+    for column, statement in missing(table, existing):
+        database.run(statement)
+        _log.info("column added", target=table_name(table), column=column)
 
 
 def encoders_of(database: Database, table: TargetTable) -> list[Encode | None]:
@@ -115,7 +129,7 @@ def encoders_of(database: Database, table: TargetTable) -> list[Encode | None]:
     return found
 
 
-def _check_key(database: Database, table: TargetTable) -> None:
+def check_key(database: Database, table: TargetTable) -> None:
     """ON CONFLICT needs a unique index over exactly the key's columns, and exact comparisons of them."""
     name = table_name(table)
     wanted = sorted(key.lower() for key in table.key)

@@ -7,6 +7,7 @@
     sqlstate_contributions.py   what several sources said about rows
     sqlstate_conflicts.py  what was decided in conflicts
     sqlstate_audit.py      the audit trail
+    sqlstate_versions.py   deployed versions of the mappings
     sqlstate_ledger.py     the delivery ledger of targets without transactions
     sqlround.py            one round of writes over a target's own statements
 
@@ -253,6 +254,24 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
             conflict_type VARCHAR(40) NOT NULL, action VARCHAR(40) NOT NULL, hour_us BIGINT NOT NULL,
             number BIGINT NOT NULL,
             PRIMARY KEY (pipeline, target, mapping, topic, partition_number, conflict_type, action, hour_us)
+        ) {table_options}
+        """,
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_mapping_version (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL, number INTEGER NOT NULL,
+            file LONGTEXT NOT NULL, content LONGTEXT NOT NULL,
+            who LONGTEXT NOT NULL, reason LONGTEXT NOT NULL, restores INTEGER, at_us BIGINT NOT NULL,
+            PRIMARY KEY (pipeline, target, number)
+        ) {table_options}
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS cdc_mapping_switch (
+            pipeline VARCHAR(100) NOT NULL, target VARCHAR(100) NOT NULL,
+            topic VARCHAR(249) NOT NULL, partition_number INTEGER NOT NULL, number INTEGER NOT NULL,
+            next_offset BIGINT, tracker LONGTEXT NOT NULL,
+            PRIMARY KEY (pipeline, target, topic, partition_number, number)
         ) {table_options}
         """,
     ),

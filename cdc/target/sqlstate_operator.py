@@ -10,7 +10,7 @@ import msgspec
 
 from cdc.errors import Terminal
 from cdc.model import Outcome, Position, RawRecord, TopicPartition
-from cdc.target import sqlstate_conflicts
+from cdc.target import sqlstate_conflicts, sqlstate_versions
 from cdc.target.base import ON_PURPOSE, Epoch, Owner, Tally, WorkerReport
 from cdc.target.operator import (
     DISCARDED,
@@ -29,6 +29,7 @@ from cdc.target.operator import (
 from cdc.target.sqlstate import Database, Row, digest, marks, migrate, stored_version
 from cdc.target.sqlstate_parked import MINE, ParkedStore, portions
 from cdc.target.sqlstate_target import Connect, add_epoch, add_tallies, stored_epochs
+from cdc.target.versions import Deployed, Switch
 
 _ENTRY = (
     "id, mapping, hold, topic, partition_number, record_offset, reason, error, parked_us,"
@@ -134,6 +135,15 @@ class SqlOperator:
             for topic, partition, offset, who, reason, us in rows
         ]
 
+    def versions(self) -> list[Deployed]:
+        return sqlstate_versions.versions(self._database, self._mine) if self._has_versions() else []
+
+    def switches(self) -> list[Switch]:
+        return sqlstate_versions.switches(self._database, self._mine) if self._has_versions() else []
+
+    def _has_versions(self) -> bool:
+        return self._has_state() and self._version >= sqlstate_versions.STATE_VERSION
+
     # -- moving
 
     def rewind(self, choose: Choose) -> None:
@@ -144,6 +154,7 @@ class SqlOperator:
             moves = choose([_partition(row) for row in rows])
             if moves:
                 self._move(database, moves)
+                sqlstate_versions.read_again(database, self._mine, moves)
 
     def _move(self, database: Database, moves: Sequence[Move]) -> None:
         moved = database.run_many(
@@ -232,6 +243,11 @@ class SqlOperator:
             f"UPDATE cdc_watermark SET fence = fence + 1 WHERE {MINE} AND topic = ? AND partition_number = ?",
             (*self._mine, *partition),
         )
+
+    def deploy(self, version: Deployed) -> bool:
+        database = self._complete()
+        with database.transaction():
+            return sqlstate_versions.deploy(database, self._mine, version)
 
     def begin_epoch(self, epoch: Epoch) -> None:
         add_epoch(self._complete(), self._mine, epoch)

@@ -31,6 +31,8 @@ from cdc.target.sqlstate import Database, Row, marks, migrate
 from cdc.target.sqlstate_contributions import SqlContributions
 from cdc.target.sqlstate_ledger import SqlLedger
 from cdc.target.sqlstate_parked import MINE, ParkedStore
+from cdc.target.sqlstate_versions import versions
+from cdc.target.versions import Deployed
 
 Connect = Callable[[bool], Database]
 """Opens a connection; True: makes the database when it is not there."""
@@ -152,6 +154,9 @@ class SqlTarget:
 
     def park_requests(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, dict[int, str]]:
         return self.parked_store.requests(partitions)
+
+    def deployed(self) -> Deployed | None:
+        return next(iter(versions(self.database, self.mine, 1)), None)
 
     def purge(self, keep_s: float) -> int:
         database = self.database

@@ -15,6 +15,7 @@ from cdc.control import sources
 from cdc.control.goal import wait_pipelines
 from cdc.control.registration import register
 from cdc.control.run import worker_specs
+from cdc.db.source import PostgresSource, connect_source
 from cdc.demo.load import Load
 from cdc.mapping.load import load as load_mapping
 from cdc.mapping.model import Pipeline
@@ -84,6 +85,12 @@ def test_the_copy_equals_the_crm(world: ControlWorld) -> None:
         )[0]
         assert joined > 0
         assert copy.rows("PRAGMA integrity_check") == [("ok",)]
+        shown = copy.rows("SELECT full_name, email FROM customers WHERE email IS NOT NULL")
+    with closing(connect_source(world.pg)) as source:
+        assert isinstance(source, PostgresSource)
+        names = {name for (name,) in source.connection.execute("SELECT full_name FROM customers").fetchall()}
+    assert not names & {name for name, _ in shown}
+    assert {email.partition("@")[0].strip("*") for _, email in shown} == {""}
 
 
 def test_another_targets_audit_trail(world: ControlWorld) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from cdc.target.memory import StoredRow, Table
-from tests import simulator
 from tests.simulator import PIPELINE, World
 
 RULES = """
@@ -17,9 +14,8 @@ rules:
 MAPPING = "simulated/hub.people"
 
 
-def test_a_worker_tells_creates_from_updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulator, "PIPELINE", PIPELINE + RULES)
-    world = World()
+def test_a_worker_tells_creates_from_updates() -> None:
+    world = World(pipeline=PIPELINE + RULES)
     world.storage.tables[MAPPING] = Table(rows={(1,): StoredRow((1, "theirs", "x"))})
     for key in range(1, 5):
         world.source.put(key, "created", "y")

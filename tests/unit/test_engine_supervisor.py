@@ -187,7 +187,7 @@ def test_a_real_worker_says_why_a_person_is_needed(monkeypatch: pytest.MonkeyPat
     assert Supervisor([spec], lambda: False).run() == 1
     (told,) = log.calls
     assert told.kwargs["target"] == "hub"
-    assert "gone.yaml" in told.kwargs["reason"]
+    assert "connections.yaml" in told.kwargs["reason"]
 
 
 def test_a_supervisor_that_is_gone_is_no_defect() -> None:

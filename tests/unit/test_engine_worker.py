@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from cdc.errors import Fenced, Terminal
+from cdc.errors import CdcError, Fenced, Terminal
 from cdc.model import TopicPartition
-from tests.simulator import TOPIC, World
+from tests.simulator import PIPELINE, TOPIC, World
 
 MAPPING = "simulated/hub.people"
 
@@ -123,3 +123,72 @@ def test_fenced_in_housekeeping_starts_over() -> None:
     world.now += 10
     worker.turn()
     assert all(mark.fence > fences[mark.partition] for mark in world.storage.watermarks.values())
+
+
+SHOUTED = """
+pipeline: simulated
+source: crm
+target: memory
+tables:
+  - from: public.people
+    to: hub.people
+    columns: {id: id, name: {sql: upper(name)}, notes: notes}
+"""
+
+
+def test_a_version_that_is_deployed_begins_where_the_watermarks_are() -> None:
+    """Both workers go on by it, without a restart; what was read by the older one is not committed."""
+    world = World()
+    for name in ("one", "two"):
+        world.start(name)
+    for key in range(8):
+        world.source.put(key, f"before {key}", None)
+    world.settle()
+    workers = [world.workers[name][0] for name in ("one", "two")]
+    for key in range(0, 8, 2):
+        world.source.put(key, f"after {key}", None)
+    world.deliver(4)
+    for worker in workers:
+        worker._writer._job = Future()  # the target is busy: they wait, read and decoded
+        worker.turn()
+        worker._writer._job = None
+    assert world.deploy(SHOUTED) == 1
+    world.settle()
+    assert [worker.version for worker in workers] == [1, 1]
+    assert world.target_rows() == {key: (f"AFTER {key}" if key % 2 == 0 else f"before {key}", None) for key in range(8)}
+
+
+def test_a_version_that_cannot_be_run_stops_the_worker() -> None:
+    world = World()
+    world.start("one")
+    world.source.put(1, "a", None)
+    world.settle()
+    world.deploy("pipeline: simulated")
+    world.now += 10
+    with pytest.raises(CdcError, match="missing"):
+        world.turn("one")
+
+
+def test_a_table_that_is_no_longer_mapped_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.start("one")
+    world.source.put(1, "a", None)
+    world.settle()
+    worker, consumer, _ = world.workers["one"]
+    asked: list[list[str]] = []
+    monkeypatch.setattr(consumer, "subscribe", lambda topics, group: asked.append(list(topics)))
+    world.deploy(SHOUTED.replace("public.people", "public.other"))
+    world.source.put(1, "b", None)
+    world.deliver(1)
+    world.now += 10
+    world.turn("one")
+    world.turn("one")
+    assert (asked, worker.version, dict(worker._partitions.owned)) == ([["crm.public.other"]], 1, {})
+    assert world.target_rows() == {1: ("a", None)}
+    world.deploy(PIPELINE)
+    world.now += 10
+    world.turn("one")
+    assert (asked[-1], worker.version) == ([TOPIC], 2)
+    world.rebalance()
+    world.settle()
+    assert world.target_rows() == {1: ("b", None)}, "its watermark stayed"

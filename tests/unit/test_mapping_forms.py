@@ -101,7 +101,13 @@ def test_mistakes_point_at_their_place(form: str, found: object) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    ["{sql: lower(a), default: b}", "{value: 1, map: {a: b}}", "{copy: a, else: keep}", "{copy: a, map: {}}"],
+    [
+        "{sql: lower(a), default: b}",
+        "{value: 1, map: {a: b}}",
+        "{copy: a, else: keep}",
+        "{copy: a, map: {}}",
+        "{copy: a, map: {b: c}, mask: null}",
+    ],
 )
 def test_mistakes_that_need_no_schema(form: str) -> None:
     head = "pipeline: crm\nsource: crm\ntarget: hub\ntables:\n  - from: public.t\n    to: hub.t\n    "

@@ -109,29 +109,6 @@ def test_pipelines_are_frozen() -> None:
         pipeline.target = "x"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("colums: '*'", ("unknown-key", "colums", "did you mean 'columns'?")),
-        ("on_delete: sft", ("bad-value", "sft", "did you mean 'soft'?")),
-        ("key: id", ("tuple-type", "id", None)),
-        ("key: []", ("too-short", "[]", None)),
-        ("columns: {}", ("columns-empty", "{}", None)),
-        ("columns: id", ("columns-text", "id", None)),
-        ("columns: {x: {copy: a, sql: b}}", ("column-origin", "{copy: a, sql: b}", None)),
-        ("columns: {x: {copy: null}}", ("column-origin", "{copy: null}", None)),
-        ("columns: {x: {sq: b}}", ("unknown-key", "sq", "did you mean 'sql'?")),
-        ("columns: {'*': {exept: [a]}}", ("unknown-key", "exept", "did you mean 'except'?")),
-        ("columns: {'*': {except: [a], rename: {a: b}}}", ("bad-value", "a", None)),
-        ("columns: {x: y}, key: [z]", ("unknown-key-column", "z", "known here: x")),
-        ("columns: {x: {sql: lowr(y)}}", ("unknown-function", "lowr", "did you mean 'lower'?")),
-        ("columns: {x: {sql: y + }}", ("sql-syntax", "+", None)),
-    ],
-)
-def test_one_mistake(text: str, found: tuple[str, str, str | None]) -> None:
-    assert found in _found(f"{HEAD}  - {{from: a.b, to: c.d, {text}}}\n")
-
-
 def test_all_mistakes_are_shown_at_once() -> None:
     text = "pipelin: crm\nsource: crm\ntarget: hub\nbatch: {row: 5}\ntables:\n  - {from: a.b, too: c.d}\n"
     assert [(found.code, found.span.line) for found in _error(text).diagnostics] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def test_every_part_gets_its_workers(folder: Path, monkeypatch: pytest.MonkeyPat
     file = folder / "connect-configs" / "connections.yaml"
     specs = worker_specs(load_settings(file), find_pipelines(folder, []), 2, file)
     assert [spec.target for spec in specs] == ["hub", "hub", "partner", "partner"]
-    rest = parts(specs[2])
+    rest = parts(replace(specs[2], pipeline=""))  # no database says what is deployed
     assert (rest.target.capabilities.transactions, rest.target.capabilities.max_rows) == (False, 200)
     assert (rest.pipeline.label, rest.control.capabilities.transactions) == ("both:partner", True)
 

@@ -181,6 +181,7 @@ def test_the_stack_s_values(tmp_path: Path) -> None:
         "postgres_password": "p",
         "mariadb_password": "m",
         "partner_secret": "s",
+        "masking_key": "k" * 64,
     }
     (tmp_path / "stack.json").write_text(json.dumps(choices), encoding="utf-8")
     references = References(environ={"CDC_STACK_HOME": str(tmp_path)})
@@ -190,6 +191,7 @@ def test_the_stack_s_values(tmp_path: Path) -> None:
     assert (found["postgres.port"], found["postgres.password"]) == ("3", "p")
     assert (found["mariadb.user"], found["mariadb.password"]) == ("root", "m")
     assert (found["partner"], found["partner.secret"]) == ("http://127.0.0.1:5", "s")
+    assert found["masking.key"] == "k" * 64
     assert found["secrets"] == str(tmp_path / "secrets.properties")
 
 
@@ -211,8 +213,49 @@ def test_the_shipped_file_fits_a_stack(tmp_path: Path) -> None:
         "postgres_password": "p",
         "mariadb_password": "m",
         "partner_secret": "s",
+        "masking_key": "k" * 64,
     }
     (tmp_path / "stack.json").write_text(json.dumps(choices), encoding="utf-8")
     settings = load(environ={"CDC_STACK_HOME": str(tmp_path)})
     assert {name: settings.source(name).port for name in settings.sources} == {"crm": 3, "portal": 3, "billing": 4}
     assert settings.control.database == "hub"
+
+
+MASKING = """
+masking:
+  default:
+    current: v2
+    versions: { v1: "${env:OLD_KEY}", v2: "${env:NEW_KEY}" }
+"""
+KEYS_SET = {"OLD_KEY": "o" * 32, "NEW_KEY": "n" * 32}
+
+
+def test_masking_keys_are_references_with_versions(tmp_path: Path) -> None:
+    path = tmp_path / "connections.yaml"
+    path.write_text(FULL + MASKING, encoding="utf-8")
+    settings = load(path, KEYS_SET)
+    assert (settings.keys.names, settings.keys.versions("default")) == (("default",), ("v1", "v2"))
+    assert settings.keys.version("default") == "v2"
+    made = {settings.keys.key("default", version, purpose) for version in ("v1", "v2") for purpose in ("a", "b")}
+    assert len(made) == 4
+    assert settings.keys.key("default", "current", "a") == settings.keys.key("default", "v2", "a")
+    assert "o" * 32 not in json.dumps(settings.describe())
+    with pytest.raises(Usage, match="NEW_KEY is not set") as raised:
+        load(path, {}).keys.key("default", "current", "a")
+    assert raised.value.where is not None
+    assert raised.value.where.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("current: v2", "current: v3", "there is no version 'v3'"),
+        ('"${env:OLD_KEY}"', "in clear", "'v1' must be a reference"),
+        ("current: v2", "currant: v2", "unknown key"),
+    ],
+)
+def test_mistakes_in_masking_keys(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "connections.yaml"
+    path.write_text(FULL + MASKING.replace(old, new), encoding="utf-8")
+    with pytest.raises(Usage, match=message):
+        load(path, KEYS_SET)

@@ -10,7 +10,7 @@ from cdc.mapping.compile import compile_table
 from cdc.mapping.load import loads
 from cdc.model import Column, ColumnType, Kind, TableSchema
 from cdc.reconcile.comparison import source_key_of
-from cdc.reconcile.schema import Undescribed, table_schema
+from cdc.source.described import Undescribed, table_schema
 
 
 def table(*columns: tuple[str, str, str], key: tuple[str, ...] = ("a",)) -> CatalogTable:
