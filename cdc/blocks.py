@@ -40,7 +40,8 @@ class EventBlock:
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
     `raw(i)`: the record that it came in.
     `created()`: which of them are creates or snapshot reads. `times()`: of each event, the commit time in µs; None for
-    what a snapshot read.
+    what a snapshot read. `told()`: of each, the operation and the time that the source told with it, in µs, a snapshot
+    read's as well.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class EventBlock:
         "schema",
         "time_us",
         "times",
+        "told",
     )
 
     def __init__(
@@ -72,6 +74,7 @@ class EventBlock:
         created: Callable[[], list[bool]],
         times: Callable[[], list[int | None]],
         raw: Callable[[int], RawRecord],
+        told: Callable[[], list[tuple[str, int]]],
     ) -> None:
         self.schema = schema
         self.partition = partition
@@ -85,6 +88,7 @@ class EventBlock:
         self.created = created
         self.times = times
         self.raw = raw
+        self.told = told
 
     def __len__(self) -> int:
         return len(self.after)

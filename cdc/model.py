@@ -331,6 +331,34 @@ class Contributes(msgspec.Struct, frozen=True):
     soft_delete: str | None = None
 
 
+GONE: Final = ("d", "t", "s")
+"""The operations in a history after which a row is not there: deleted, truncated, swept."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """Of a table that keeps one row a change, not one a source row: names of the columns that say so.
+
+    `operation`: a change's `Op` (or 's': a sweep found the row gone); `at`: its time at the source; `position`: its
+    packed position. These are the last of the table's columns, and `position` and `operation` the last of its key: what
+    stands before them is the row's own key. `valid_to`, `current`: where versions are kept, the columns which the
+    target works out from all changes of a key; they are not among the table's columns.
+    """
+
+    operation: str
+    at: str
+    position: str
+    valid_to: str | None = None
+    current: str | None = None
+
+    @property
+    def versions(self) -> bool:
+        return self.valid_to is not None
+
+
+HISTORY_KEYS, HISTORY_COLUMNS = 2, 3
+"""How many of a history's key columns and columns tell about the change."""
+
+
 class TargetTable(msgspec.Struct, frozen=True):
     """What a compiled mapping writes: one table, its columns (key columns included) and its key.
 
@@ -338,7 +366,7 @@ class TargetTable(msgspec.Struct, frozen=True):
     UNAVAILABLE. The soft-delete column, a boolean, is not among `columns`. `rules`: None for a table whose changes meet
     no rule; then a change that passes the guard is written as it is. `supersede`: a later whole image of a key
     takes the place of its parked changes, whatever they were parked for. `contributes`: its rows are not the target
-    table's, but contributions to them.
+    table's, but contributions to them. `history`: its rows are changes.
     """
 
     mapping: str
@@ -353,6 +381,7 @@ class TargetTable(msgspec.Struct, frozen=True):
     on_truncate: TruncatePolicy = TruncatePolicy.APPLY
     supersede: bool = False
     contributes: Contributes | None = None
+    history: History | None = None
 
     @property
     def key_indexes(self) -> tuple[int, ...]:

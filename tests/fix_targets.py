@@ -20,8 +20,9 @@ import psycopg
 import pytest
 
 from cdc.db import mariadb
+from cdc.entries import MariaDbTargetSettings
 from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
-from cdc.settings import MariaDbTargetSettings, Secret
+from cdc.settings import Secret
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Owner, Target, hold_of
 from cdc.target.beside import Beside
@@ -206,6 +207,10 @@ class MemoryBench(Bench):
         found = []
         for row in self.storage.tables[table.mapping].rows.values():
             cells = dict(zip(names, row.values, strict=False))
+            if table.history is not None:
+                cells |= dict(
+                    zip((table.history.valid_to, table.history.current), row.values[len(names) :], strict=False)
+                )
             cells |= {"is_deleted": row.deleted, "_cdc_position": row.position.pack()}
             found.append(tuple(cells.get(name) for name in columns))
         return found

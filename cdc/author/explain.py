@@ -12,12 +12,13 @@ from cdc.author.scaffold import read_tables
 from cdc.author.values import shown
 from cdc.db.catalog import CatalogTable
 from cdc.engine.plans import refuser
+from cdc.entries import SourceKind
 from cdc.mapping import change
 from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import Maker
 from cdc.model import TableSchema, TargetColumn
-from cdc.settings import Settings, SourceKind
+from cdc.settings import Settings
 from cdc.source.described import table_schema
 from cdc.target import mariadb_types, postgres_types, sqlite_types
 

@@ -13,9 +13,9 @@ from cdc.author.differences import RowDifference, differences, found_differences
 from cdc.author.play import WRITTEN_BEFORE, key_of
 from cdc.author.script import Expected, Image, Script
 from cdc.engine.targets import open_scratch, open_target
+from cdc.entries import TargetSettings
 from cdc.mapping.model import Pipeline, QualifiedName
 from cdc.model import NO_RECORD, DeletePolicy, MappedRow, RowOp, TargetTable, Value, Write
-from cdc.settings import TargetSettings
 from cdc.target.base import Owner, Target
 from cdc.target.memory import MemoryTarget
 from cdc.target.scratch import PREFIX, Text

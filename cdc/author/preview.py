@@ -25,11 +25,12 @@ from cdc.engine.deployed import read
 from cdc.engine.holds import hold_of_event
 from cdc.engine.plans import Plans
 from cdc.engine.targets import open_beside, opened_outlook
+from cdc.entries import RestSettings
 from cdc.errors import Poison, Usage
 from cdc.keys import Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import UNAVAILABLE, ChangeEvent, MappedRow, RawRecord, RowOp, TargetTable, Value
-from cdc.settings import RestSettings, Settings
+from cdc.settings import Settings
 from cdc.source.replay import replayed
 from cdc.target.base import hold_of
 from cdc.target.beside import Beside, Pair

@@ -9,12 +9,12 @@ from contextlib import closing
 
 from cdc.db.catalog import CatalogColumn, CatalogTable
 from cdc.db.source import connect_source
+from cdc.entries import SourceKind, SourceSettings
 from cdc.errors import Terminal, Usage
 from cdc.mapping import schema_json
 from cdc.mapping.diagnostics import did_you_mean
 from cdc.mapping.load import loads
 from cdc.mapping.model import QualifiedName
-from cdc.settings import SourceKind, SourceSettings
 from cdc.source.described import table_schema
 from cdc.source.refusals import refusal
 from cdc.yamlfile import YamlError, parse

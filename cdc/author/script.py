@@ -16,6 +16,7 @@ from cdc.author import sources, values
 from cdc.author.cases import Case, CaseFile, Event, Row
 from cdc.author.keys import OpenKeys
 from cdc.engine.plans import Plans
+from cdc.entries import SourceKind
 from cdc.mapping import constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean
 from cdc.mapping.model import Pipeline
@@ -30,7 +31,6 @@ from cdc.model import (
     TargetTable,
     Value,
 )
-from cdc.settings import SourceKind
 from cdc.yamlfile import ValuePath
 
 EPOCH = 1

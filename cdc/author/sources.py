@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from cdc.db.catalog import CatalogColumn, CatalogTable
+from cdc.entries import SourceKind
 from cdc.model import ColumnType, Kind, TableSchema
-from cdc.settings import SourceKind
 from cdc.source import types_mariadb, types_postgres
 from cdc.source.described import table_schema
 

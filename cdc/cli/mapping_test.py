@@ -16,8 +16,9 @@ from cdc.author.script import Script
 from cdc.author.testing import Result, check_any, run_files
 from cdc.cli import shown
 from cdc.cli.common import Connections
+from cdc.entries import SourceKind
 from cdc.mapping.diagnostics import render
-from cdc.settings import DEFAULT_PATH, SourceKind, load
+from cdc.settings import DEFAULT_PATH, load
 
 app = App(name="test", help="Play the tests of mappings (mappings/tests/*.yaml), in memory or on a real database.")
 

@@ -16,9 +16,9 @@ from cdc.control.connect import Connect
 from cdc.db.catalog import LogPosition
 from cdc.db.mariadb import file_number
 from cdc.db.source import SourceDatabase
+from cdc.entries import SourceKind
 from cdc.errors import Terminal, Transient
 from cdc.model import TopicPartition
-from cdc.settings import SourceKind
 
 POLL_S = 0.1
 MARK_EVERY_S = 2.0

@@ -15,9 +15,9 @@ import httpx
 import msgspec
 
 from cdc.control.traces import meaning
+from cdc.entries import ConnectSettings
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.retry import retrying
-from cdc.settings import ConnectSettings
 
 RETRY_FOR_S = 60.0
 """How long a worker may be away, or a rebalance last (409), before a call fails. A restarting worker takes 10-30 s."""

@@ -11,9 +11,10 @@ from cdc.control.conflicts import KnownConflict, known, position_text
 from cdc.control.operate import opened, topic_of
 from cdc.control.parked import ParkedRecord, described
 from cdc.control.row_version import applied_by
+from cdc.entries import SourceKind
 from cdc.errors import Poison, Usage
 from cdc.mapping.model import Pipeline, TableMapping
-from cdc.settings import Settings, SourceKind
+from cdc.settings import Settings
 from cdc.target.base import hold_of
 from cdc.target.operator import ConflictFilter, Operator, StoredPosition
 from cdc.target.versions import in_force

@@ -13,7 +13,7 @@ from cdc.control.fitness import is_captured
 from cdc.control.operate import topic_of, topics, topics_of
 from cdc.control.registration import written_config
 from cdc.db.source import connect_source
-from cdc.engine.targets import decides
+from cdc.engine.targets import decides, keeps_history
 from cdc.errors import CdcError
 from cdc.mapping.diagnostics import Diagnostic, did_you_mean
 from cdc.mapping.mask_checks import key_problems
@@ -34,6 +34,7 @@ def unknown_names(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Dia
             else:
                 found += _without_requests(pipeline, target) if target in settings.rest_targets else []
                 found += _without_rules(settings, pipeline, target)
+                found += _without_history(settings, pipeline, target)
         if pipeline.source is not None and pipeline.source not in settings.sources:
             path = ("source",)
             found.append(_of_pipeline(pipeline, "source", path, pipeline.source, settings.sources, settings.name))
@@ -101,6 +102,18 @@ def _without_requests(pipeline: Pipeline, target: str) -> list[Diagnostic]:
         table.finding("missing-key", message, ("to",), help=advice)
         for table in pipeline.part(target).tables
         if table.rest is None
+    ]
+
+
+def _without_history(settings: Settings, pipeline: Pipeline, target: str) -> list[Diagnostic]:
+    """Histories of tables that go to a target that keeps none."""
+    if keeps_history(settings.target_kind(target)):
+        return []
+    message, advice = f"target '{target}' keeps no histories", "leave it out, or write the table to a target that does"
+    return [
+        table.finding("target-without-history", message, ("history",), help=advice, key=True)
+        for table in pipeline.part(target).tables
+        if table.history is not None
     ]
 
 

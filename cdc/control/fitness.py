@@ -12,8 +12,8 @@ from cdc.control.findings import Finding
 from cdc.db import mariadb, postgres
 from cdc.db.catalog import CatalogTable
 from cdc.db.source import MariadbSource, PostgresSource, SourceDatabase
+from cdc.entries import SourceKind
 from cdc.model import ColumnType, Kind
-from cdc.settings import SourceKind
 from cdc.source.refusals import refusal
 
 _MARIADB_VARIABLES = {

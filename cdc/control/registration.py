@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 from cdc.control.connect import Config, Connect, ConnectorStatus
 from cdc.control.findings import Finding, RefusedError, errors
 from cdc.control.required import check_connector, connector_kind
+from cdc.entries import SourceSettings
 from cdc.errors import Terminal, Usage
-from cdc.settings import Settings, SourceSettings
+from cdc.settings import Settings
 
 SETTLE_S = 3.0
 """A connector that must fail because of what it is told mostly does so within this time of running."""

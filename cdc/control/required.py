@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.control.findings import Finding
-from cdc.settings import SourceKind
+from cdc.entries import SourceKind
 
 UNAVAILABLE_PLACEHOLDER = "__cdc_unavailable_3f9c1d7e52ab4806__"
 """What our connector configurations send for a value that the source did not log. Debezium's own default is a word that

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cdc.entries import SourceKind
 from cdc.model import Position
-from cdc.settings import SourceKind
 from cdc.source.positions import restore
 from cdc.target.versions import Switch
 

@@ -14,8 +14,9 @@ from cdc.control.fitness import check_database
 from cdc.control.registration import Registration, check_running, check_source, plan
 from cdc.db.catalog import LogPosition, Slot
 from cdc.db.source import PostgresSource, connect_source
+from cdc.entries import SourceSettings
 from cdc.errors import CdcError
-from cdc.settings import Settings, SourceSettings
+from cdc.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -221,10 +221,12 @@ def _parked_keys(operator: Operator, table: TargetTable) -> list[tuple[Value, ..
 def key_of(hold: str, table: TargetTable) -> tuple[Value, ...]:
     """The key whose canonical text is `hold` (see `cdc.target.base.hold_of`)."""
     kinds = [table.columns[index].type.kind for index in table.key_indexes]
-    return tuple(
+    known = msgspec.json.decode(hold)
+    key = tuple(
         b64decode(value) if kind is Kind.BYTES and value is not None else value
-        for value, kind in zip(msgspec.json.decode(hold), kinds, strict=True)
+        for value, kind in zip(known, kinds, strict=False)
     )
+    return (*key, *(None for _ in kinds[len(key) :]))  # a change that no mapping could read is known by its row's key
 
 
 # -- the table as it is now

@@ -11,8 +11,8 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from cdc.db.catalog import CatalogColumn, CatalogTable, LogPosition, SourceIdentity
+from cdc.entries import Account, DatabaseSettings, Tls
 from cdc.errors import CdcError, Terminal, Transient
-from cdc.settings import Account, DatabaseSettings, Tls
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 

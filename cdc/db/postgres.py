@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.db.catalog import CatalogColumn, CatalogTable, LogPosition, ReplicaIdentity, Slot, SourceIdentity
+from cdc.entries import Account, DatabaseSettings
 from cdc.errors import CdcError, Terminal, Transient
-from cdc.settings import Account, DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[Any]
 

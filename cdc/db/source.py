@@ -8,8 +8,8 @@ from typing import Protocol
 
 from cdc.db import mariadb, postgres
 from cdc.db.catalog import CatalogTable, LogPosition, Slot, SourceIdentity
+from cdc.entries import SourceSettings
 from cdc.errors import Transient
-from cdc.settings import SourceSettings
 
 
 class SourceDatabase(Protocol):

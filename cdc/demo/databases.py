@@ -10,8 +10,8 @@ from cdc.demo.crm import CrmRows, CrmWorld
 from cdc.demo.portal import PortalRows, PortalWorld
 from cdc.demo.prepare import MARK
 from cdc.demo.world import Transaction, World
+from cdc.entries import SourceSettings
 from cdc.errors import Transient, Usage
-from cdc.settings import SourceSettings
 
 
 class LoadDatabase(Protocol):

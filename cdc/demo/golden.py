@@ -16,8 +16,9 @@ from typing import Any
 
 from cdc.control.explain import ColumnOrigin, explain
 from cdc.db import mariadb, postgres
+from cdc.entries import PostgresTargetSettings, SourceSettings
 from cdc.mapping.model import Pipeline
-from cdc.settings import PostgresTargetSettings, Settings, SourceSettings
+from cdc.settings import Settings
 
 Row = dict[str, Any]
 TABLE = "hub.golden_customers"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from cdc.demo.databases import Billing, Crm, Interrupted, LoadDatabase, Portal
 from cdc.demo.world import Transaction, World
+from cdc.entries import SourceSettings
 from cdc.retry import retrying
-from cdc.settings import SourceSettings
 
 RECONNECT_FOR_S = 120.0
 """How long a database may be away (a fault test kills it) before the load gives up."""

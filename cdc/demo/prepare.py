@@ -15,16 +15,16 @@ from cdc.control.fitness import captured, publication_sql
 from cdc.control.registration import read_config
 from cdc.db import mariadb, postgres
 from cdc.demo import rows, seed
-from cdc.errors import Usage
-from cdc.settings import (
+from cdc.entries import (
     Account,
     DatabaseSettings,
     MariaDbTargetSettings,
     PostgresTargetSettings,
-    Settings,
     SourceSettings,
     TargetSettings,
 )
+from cdc.errors import Usage
+from cdc.settings import Settings
 
 MARK = "cdc demo"
 APPLIER_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES"

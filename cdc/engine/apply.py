@@ -283,7 +283,7 @@ class Work:
         if table.on_truncate is TruncatePolicy.PARK:
             self.park_record(parked_truncate(table, row))
         else:
-            self.decided(table, row, self.transaction.truncate(table, row.position))
+            self.decided(table, row, self.transaction.truncate(table, row.position, row.time_us))
             self.done.may_heal |= healing({**self.done.parked, **self.held}, table.mapping)
 
     def _rows(self, table: TargetTable, rows: list[MappedRow | Parked]) -> None:
@@ -413,7 +413,9 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        if (table.supersede or reason in HEALING) and not needs_what_is_there(row):
+        half = row.moved_from is not None or row.moved_to is not None  # older than what waits, it does not build on it
+        whole = not needs_what_is_there(row)
+        if (reason in HEALING and (whole or half)) or (table.supersede and whole):
             self.done.may_heal.add(held)
         return True
 

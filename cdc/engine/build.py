@@ -16,12 +16,13 @@ from cdc.engine.deployed import Adopted, cannot_run, read
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.targets import open_operator, open_state, open_target
 from cdc.engine.worker import Parts
+from cdc.entries import KafkaSettings, RestSettings
 from cdc.errors import Usage
 from cdc.mapping.diagnostics import MappingError
 from cdc.mapping.load import load
 from cdc.mapping.mask_checks import key_problems
 from cdc.mapping.model import Pipeline
-from cdc.settings import KafkaSettings, RestSettings, Settings
+from cdc.settings import Settings
 from cdc.settings import load as load_settings
 from cdc.source.consumer import ConsumerOptions, KafkaConnection, open_consumer
 from cdc.source.positions import SourceKind
@@ -115,6 +116,7 @@ def with_rules(pipeline: Pipeline, target: Target) -> Target:
     """The target, and around it what makes rows of several sources where the pipeline has such tables. Raises `Usage`
     for rules that this target does not follow."""
     _check_rules(pipeline, target)
+    _check_history(pipeline, target)
     rules = {table.target_id: table.rules for table in pipeline.tables if table.contributor and table.rules}
     if not rules:
         return target
@@ -135,6 +137,17 @@ def _check_rules(pipeline: Pipeline, target: Target) -> None:
             f"target '{pipeline.target}' decides no conflicts by rules",
             where=f"{pipeline.file}: rules, {ruled[0].rules_name}",
             hint="write this table to a target that does (see the README's table of targets), or leave its rules out",
+        )
+
+
+def _check_history(pipeline: Pipeline, target: Target) -> None:
+    """The same of histories."""
+    kept = [table for table in pipeline.tables if table.history is not None]
+    if kept and not target.capabilities.history:
+        raise Usage(
+            f"target '{pipeline.target}' keeps no histories",
+            where=kept[0].finding("", "", ("history",)).where,
+            hint="write this table to a target that does (see the README's table of targets), or leave 'history' out",
         )
 
 

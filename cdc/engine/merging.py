@@ -97,9 +97,9 @@ class MergingTransaction:
             return self._inner.stale(table, writes)
         return self._round(table).stale(writes)
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         if table.contributes is None:
-            return self._inner.truncate(table, position)
+            return self._inner.truncate(table, position, time_us)
         return self._round(table).truncate(position)
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[Key]) -> SweepReport:

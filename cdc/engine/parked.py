@@ -231,7 +231,7 @@ class _Play:
             if item.row is None or item.table is None or item.kept:
                 continue
             if item.row.op is RowOp.TRUNCATE:
-                item.decision = self.work.transaction.truncate(item.table, item.row.position)
+                item.decision = self.work.transaction.truncate(item.table, item.row.position, item.row.time_us)
                 self.work.done.may_heal |= healing(self.held, item.table.mapping)
             else:
                 by_table.setdefault(item.table, []).append(item)

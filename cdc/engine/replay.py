@@ -161,7 +161,7 @@ class Replay:
 
     def _decide(self, transaction: Transaction, table: TargetTable, row: MappedRow) -> Decision:
         if row.op is RowOp.TRUNCATE:
-            return transaction.truncate(table, row.position)
+            return transaction.truncate(table, row.position, row.time_us)
         held = table.mapping, hold_of(row.key)
         waits = self._held.get(held)
         if waits is not None and waits not in HEALING:

@@ -11,14 +11,14 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from cdc.db import postgres
-from cdc.model import TargetTable
-from cdc.settings import (
+from cdc.entries import (
     MariaDbTargetSettings,
     PostgresTargetSettings,
     RestSettings,
     SqliteTargetSettings,
     TargetSettings,
 )
+from cdc.model import TargetTable
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Capabilities, Owner, Target
 from cdc.target.beside import Beside
@@ -90,16 +90,24 @@ def capabilities_of(settings: TargetSettings | RestSettings) -> Capabilities:
     return open_target(settings).capabilities
 
 
+_CAPABILITIES = {
+    "postgresql": PostgresTarget.capabilities,
+    "mariadb": MariaDbTarget.capabilities,
+    "sqlite": SqliteTarget.capabilities,
+}
+
+
 def decides(kind: str, *, sources: bool) -> bool:
     """Whether a kind of target follows conflict rules: those of one source or of several. Needs no connection, nor
     anything that would be needed for one."""
-    known: dict[str, Capabilities] = {
-        "postgresql": PostgresTarget.capabilities,
-        "mariadb": MariaDbTarget.capabilities,
-        "sqlite": SqliteTarget.capabilities,
-    }
-    can = known.get(kind)
+    can = _CAPABILITIES.get(kind)
     return can is not None and (can.contributions if sources else can.rules)
+
+
+def keeps_history(kind: str) -> bool:
+    """The same of tables whose rows are changes."""
+    can = _CAPABILITIES.get(kind)
+    return can is not None and can.history
 
 
 def open_operator(settings: TargetSettings) -> Operator:

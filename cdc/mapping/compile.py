@@ -13,6 +13,7 @@ from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
 from cdc.mapping.expressions import Expression, ExpressionError, compile_expression
 from cdc.mapping.filters import Filter, FilteredPlan
 from cdc.mapping.forms import FormError, form_of
+from cdc.mapping.history_plan import HistoryPlan, history_findings, history_table
 from cdc.mapping.mask_checks import clear_copies, key_findings, masked_columns
 from cdc.mapping.masking import Masked, MaskError, Masking, compile_mask
 from cdc.mapping.model import EVERYTHING, ColumnSpec, Star, TableMapping
@@ -98,11 +99,12 @@ class _Compiler:
         makers = [output.maker for output in self.outputs.values()]
         keys = self._keys(key)
         rules = self._rules(key)
+        self.found += history_findings(self.mapping, list(self.outputs))
         self._stop_on_errors()
-        target = self._target(key, width, rules)
-        if self.filter is None:
-            return Plan(self.mapping, self.schema, target, makers, keys, tuple(self.found))
-        return FilteredPlan(self.mapping, self.schema, target, makers, keys, tuple(self.found), self.filter)
+        parts = (self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
+        plan = Plan(*parts) if self.filter is None else FilteredPlan(*parts, self.filter)
+        history = self.mapping.history
+        return plan if history is None else HistoryPlan(plan, history_table(plan.target, history.compiled))
 
     # Columns
 
@@ -339,11 +341,16 @@ class _Compiler:
         if other:
             self._key_of_other_columns(outputs, other)
         copied = {output.maker.tells for output in outputs}
-        if source_key and not other and not copied.issuperset(source_key):
+        if source_key and (not other or self.mapping.history) and not copied.issuperset(source_key):
             message = (
                 "the target key does not hold the whole source key: several source rows may meet in one target row"
             )
-            self.found.append(self.mapping.finding("narrow-key", message, self._key_path(), severity="warning"))
+            # In a history, changes of several source rows at one position would be taken for one.
+            if self.mapping.history is None:
+                self.found.append(self.mapping.finding("narrow-key", message, self._key_path(), severity="warning"))
+            else:
+                names = ", ".join(self.schema.key)
+                self._error("narrow-key", message, self._key_path(), help=f"a history's key holds it: add {names}")
         return Keys(tuple(output.maker for output in outputs), source_key, len(self.schema.columns), bool(other))
 
     def _key_of_other_columns(self, outputs: Iterable[_Output], other: set[int]) -> None:
@@ -381,6 +388,8 @@ class _Compiler:
             self._error("filter-of-change", message, ("where",), help="choose a key that holds the source's whole key")
         elif narrow and not by_key and not self.full_before:
             self._needs_old_row("other source rows may have the target key of a row that the filter leaves out")
+        elif not self.full_before and self.mapping.history is not None:
+            self._needs_old_row("a history parks changes outside of the filter that do not tell whether they leave it")
         elif not self.full_before and self._partials(key):
             self._needs_old_row("large values that an update left alone are missing when it brings a row in", "warning")
 

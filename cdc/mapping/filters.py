@@ -14,7 +14,8 @@ after a change, so rows that it shows outside are deleted when a table is loaded
 snapshot: what a repeated one finds gone is swept, and so are these.
 
 Where several source rows may meet in one target row (its key does not hold the source's), a delete could remove
-another's row: there a change outside of the filter needs its old row, or is parked.
+another's row: there a change outside of the filter needs its old row, or is parked. So it is for a history, which
+would tell of rows that were never inside.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class FilteredPlan(Plan):
     def _deleted(self, event: ChangeEvent, before: Image) -> Mapped | bool:
         inside = self._was_inside(before)
         if inside is None and self._shared(before):
-            raise _needs_old_row()
+            raise needs_old_row()
         return FILTERED if inside is False else True
 
     def _outside(self, event: ChangeEvent) -> Mapped:
@@ -154,7 +155,7 @@ class FilteredPlan(Plan):
         if event.op is Op.READ and (unfindable or event.snapshot != "incremental"):
             return FILTERED
         if was is None and self._filter.narrow:
-            raise _needs_old_row()
+            raise needs_old_row()
         assert event.after is not None
         image = before if self._keys.moves and before is not None else event.after
         row = made_row(event, RowOp.DELETE, self._keys.of_image(image), None)
@@ -170,7 +171,7 @@ class FilteredPlan(Plan):
         if self._keys.of_source_key(event.moved_from) != key:
             return FILTERED
         if not self._filter.by_key:
-            raise _needs_old_row()
+            raise needs_old_row()
         was = self._filter.admits(self._keys.source_image(event.moved_from))
         return made_row(event, RowOp.DELETE, key, None) if was else FILTERED
 
@@ -208,6 +209,6 @@ class FilteredPlan(Plan):
         return self._filter.narrow and self._was_inside(before) is None
 
 
-def _needs_old_row() -> Poison:
-    what = "a row outside of 'where', whose target key may be another row's: was it inside before?"
+def needs_old_row() -> Poison:
+    what = "the row is outside of 'where': whether it was inside before, only the old row tells"
     return Poison(what, reason="filter_needs_old_row", hint=NEEDS_FULL)

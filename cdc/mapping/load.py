@@ -15,6 +15,7 @@ from cdc.errors import Usage
 from cdc.mapping import model
 from cdc.mapping.diagnostics import Diagnostic, MappingError, Note, did_you_mean, from_yaml
 from cdc.mapping.expressions import syntax_problems
+from cdc.mapping.history_plan import spec_findings
 from cdc.mapping.mask_checks import key_findings
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.request_checks import request_findings
@@ -159,6 +160,7 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
     if not table.source_name:
         message, where = "no source is named for this table", "add 'source:' here or at the top"
         yield table.finding("no-source", message, ("from",), help=where)
+    yield from spec_findings(table)
     columns = table.columns
     for problem in syntax_problems(table.where) if table.where is not None else ():
         within = (problem.start, problem.length)

@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from cdc.mapping.diagnostics import Diagnostic
+from cdc.mapping.history import HistoryTable
 from cdc.mapping.masks import Mask
 from cdc.mapping.requests import RestTable
 from cdc.mapping.rules import TableRules
@@ -304,6 +305,9 @@ class TableMapping(_Part):
     soft` it marks them), `ignore` counts it as skipped, `refuse` stops the pipeline there, `park` sets it aside for a
     person while the table's rows go on: a retry of it removes what is then still from before it."""
 
+    history: HistoryTable | None = None
+    """`append` or `versions`: each change becomes a row of its own, none is overwritten."""
+
     _supersede: bool = PrivateAttr(default=False)
     _pipeline: str = PrivateAttr(default="")
     _default_source: str | None = PrivateAttr(default=None)
@@ -489,6 +493,9 @@ class Pipeline(_Part):
             table._supersede = self.parked.supersede == "full_image"
             table._document = document
             table._path = ("tables", index)
-            table._rules_name = str(table.to) if str(table.to) in self.rules else EVERYTHING
+            named = (
+                str(table.to) in self.rules or table.history is not None
+            )  # rules for all are not meant for histories
+            table._rules_name = str(table.to) if named else EVERYTHING
             table._rules = self.rules.get(table._rules_name)
         return self

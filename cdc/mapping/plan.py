@@ -435,6 +435,7 @@ class KeylessPlan:
             on_truncate=mapping.on_truncate,
             supersede=mapping.supersede,
             contributes=mapping.contributes(0),
+            history=None if mapping.history is None else mapping.history.compiled,
         )
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:

@@ -21,6 +21,7 @@ from typing import Protocol, TypeAlias
 
 from cdc.db import postgres
 from cdc.engine.targets import open_rows
+from cdc.entries import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings
 from cdc.errors import Usage
 from cdc.mapping.expressions import reads_change
 from cdc.mapping.model import Pipeline, TableMapping
@@ -31,7 +32,7 @@ from cdc.reconcile.local_staging import LocalStaging
 from cdc.reconcile.report import CompareReport, NotCompared, Report, TableReport
 from cdc.reconcile.source_rows import SourceRows, open_source, reading
 from cdc.reconcile.staging import Staging
-from cdc.settings import MariaDbTargetSettings, PostgresTargetSettings, Settings, SqliteTargetSettings
+from cdc.settings import Settings
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.rows import NoTable
 
@@ -123,6 +124,10 @@ def _left_out(settings: Settings, pipeline: Pipeline, mapping: TableMapping) -> 
     if mapping.where is not None and reads_change(mapping.where):
         return NotCompared(
             f"{pipeline.label}/{mapping.to}", "has a filter over the changes themselves, which the source does not keep"
+        )
+    if mapping.history is not None:
+        return NotCompared(
+            f"{pipeline.label}/{mapping.to}", "keeps a history: its rows are changes, not the source's rows"
         )
     return None
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from cdc.db import mariadb, postgres
 from cdc.db.catalog import CatalogTable
+from cdc.entries import SourceSettings
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.model import UNAVAILABLE, Kind, TableSchema, Value
 from cdc.reconcile.columns import POSTGRES_SESSION, Reader, canonical, reader
-from cdc.settings import SourceSettings
 from cdc.source.described import table_schema, undescribed_types
 from cdc.source.refusals import refusal
 

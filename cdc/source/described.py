@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from cdc.db import postgres
 from cdc.db.catalog import CatalogColumn, CatalogTable
+from cdc.entries import SourceKind
 from cdc.model import Column, ColumnType, TableSchema
-from cdc.settings import SourceKind
 from cdc.source import types_mariadb, types_postgres
 from cdc.source.values import Field
 

@@ -18,7 +18,7 @@ from cdc.blocks import EventBlock
 from cdc.errors import Poison, Terminal
 from cdc.model import ChangeEvent, Op, Position, RawRecord, TableSchema, TopicPartition, Value
 from cdc.source.positions import SNAPSHOTS, PositionTracker, Snapshot, SourceKind, restore
-from cdc.source.runs import Known, Segment, cut
+from cdc.source.runs import Known, Segment, cut, source_time
 from cdc.source.schema import NOT_ROWS, SOURCES, ConnectSchema, Plan, compile_plan
 from cdc.source.values import Inexact
 
@@ -234,7 +234,7 @@ class Decoder:
             snapshot,
             moved_from,
             moved_to,
-            source.ts_us if source.ts_us is not None else source.ts_ms * 1000,
+            source_time(source),
             _transaction(plan.kind, source),
         )
 

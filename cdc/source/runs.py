@@ -115,6 +115,7 @@ class Segment:
             lambda: [envelope.op != "u" for envelope in envelopes],
             lambda: list(map(_time, envelopes)),
             record,
+            lambda: [(envelope.op, source_time(envelope.source)) for envelope in envelopes],
         )
 
 
@@ -151,5 +152,10 @@ def _time(envelope: Any) -> int | None:
     source = envelope.source
     if SNAPSHOTS.get(source.snapshot, "initial"):
         return None
+    return source_time(source)
+
+
+def source_time(source: Any) -> int:
+    """The time that a `source` block tells, in µs: of the commit, or of a snapshot's read."""
     time_us: int | None = source.ts_us
-    return source.ts_ms * 1000 if time_us is None else time_us
+    return int(source.ts_ms) * 1000 if time_us is None else time_us

@@ -73,6 +73,7 @@ class Capabilities(msgspec.Struct, frozen=True):
                      `ContributingTarget`
     `max_rows`       the most rows of a batch; None: as the pipeline says
     `rules`          decides conflicts by a table's rules (`cdc.rules`)
+    `history`        keeps tables of one row a change (`TargetTable.history`)
     """
 
     transactions: bool
@@ -84,6 +85,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     contributions: bool = False
     max_rows: int | None = None
     rules: bool = False
+    history: bool = False
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -246,11 +248,13 @@ class Transaction(Protocol):
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         """Indexes of the writes that the guard would skip; asked before a refused row is parked. Reads only keys."""
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
-        """Remove rows positioned before `position`, raise the table's floor."""
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
+        """Remove rows positioned before `position`, raise the table's floor. In a history the rows that were there at
+        that position ended at `time_us`: each has a row that says so, also those whose changes arrive later."""
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
-        """Remove rows positioned before `position` as deletes of that position, but not the keys in `keep`."""
+        """Remove rows positioned before `position` as deletes of that position, but not the keys in `keep` (of a
+        history, keys of changes: their rows are kept). A history gets a row for each instead, dated by the snapshot."""
 
     def park(self, records: Sequence[Parked]) -> None:
         """Set records aside. A record already parked for that mapping stays as it is (a replay changes nothing). What

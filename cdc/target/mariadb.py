@@ -22,10 +22,13 @@ from cdc.errors import Transient
 from cdc.model import UNAVAILABLE, Decision, Position, TargetTable, Write
 from cdc.target.base import Capabilities, PoisonRow
 from cdc.target.mariadb_database import MariaDbDatabase, is_duplicate_key
+from cdc.target.mariadb_history import MariaDbHistoryComposer, words
 from cdc.target.mariadb_lines import Encoded, Lines, move_packets, staged_packets, upsert_packets
 from cdc.target.mariadb_related import find_links
 from cdc.target.mariadb_statements import MariaDbComposer, MariaDbStatements
-from cdc.target.mariadb_tables import create_stage, prepare_table
+from cdc.target.mariadb_tables import columns_of, create_stage, prepare_table
+from cdc.target.sqlhistory import HistorySql, Words
+from cdc.target.sqlhistory_round import HistoryRound
 from cdc.target.sqlround import PreparedTable, Round
 from cdc.target.sqlstaged import StagedTarget
 
@@ -46,6 +49,7 @@ class MariaDbTarget(StagedTarget):
         transactions=True,
         creates_tables=True,
         contributions=True,
+        history=True,
         upsert="LOAD DATA into a temporary table, then guarded UPDATE … JOIN and INSERT of the missing",
         limits=(
             "NaN and infinities",
@@ -61,7 +65,8 @@ class MariaDbTarget(StagedTarget):
 
     def make(self, table: TargetTable, stage: str) -> MariaDbTable:
         found = prepare_table(self.server, table)
-        composer = MariaDbComposer(self.server, table, found.id, stage)
+        kind = MariaDbComposer if table.history is None else MariaDbHistoryComposer
+        composer = kind(self.server, table, found.id, stage)
         statements, lines = composer.all(), Lines(table, found.literals)
         links = find_links(self.server, table, found.columns, composer)
         made = MariaDbTable(table, found.id, statements, links, lines.row)
@@ -72,11 +77,23 @@ class MariaDbTarget(StagedTarget):
             made.key_index = found.key_index
             # Straight into the table only where nothing must be converted on the way.
             plain = all(stored.charset in (None, "utf8mb4") for stored in found.columns)
-            made.loading = plain and not self.server.rows(statements.any_row)
+            made.loading = plain and table.history is None and not self.server.rows(statements.any_row)
+            if table.history is not None:
+                made.history = HistorySql.of(self.words(table, found.id, stage), table).all(table.partials)
         return made
 
     def round(self, prepared: PreparedTable, writes: Sequence[Write]) -> MariaDbRound:
-        return MariaDbRound(self.server, cast(MariaDbTable, prepared), writes)
+        kind = MariaDbRound if prepared.history is None else _HistoryRound
+        return kind(self.server, cast(MariaDbTable, prepared), writes)
+
+    def words(self, table: TargetTable, table_id: int, stage: str) -> Words:
+        return words(self.server, table, table_id, stage)
+
+    def columns_in(self, name: str) -> list[str]:
+        return [stored.name for stored in columns_of(self.server, self.server.name, name).values()]
+
+    def moment(self, at: str) -> str:
+        return at.removesuffix("Z").replace("T", " ")
 
     def encode(self, table: TargetTable, writes: Writes) -> Encoded | None:
         prepared = cast(MariaDbTable | None, self.known(table))  # how it takes values is known from then on
@@ -175,3 +192,7 @@ class MariaDbRound(Round):
         for number, write in enumerate(self.writes):
             assert write.row.values is not None
             yield number, self.encoded(number, write.row.values)[0], write.row.position
+
+
+class _HistoryRound(HistoryRound, MariaDbRound):
+    """The same of changes."""

@@ -21,8 +21,8 @@ from pymysql.cursors import SSCursor
 from pymysql.protocol import OKPacketWrapper
 
 from cdc.db import mariadb
+from cdc.entries import DatabaseSettings
 from cdc.errors import CdcError, Poison, Terminal, Transient
-from cdc.settings import DatabaseSettings
 from cdc.target.base import PoisonRow
 from cdc.target.mariadb_errors import refused, translated
 from cdc.target.sqlstate import Row, Savepoints

@@ -19,6 +19,7 @@ from cdc.target.lines import Text
 from cdc.target.mariadb_database import MariaDbDatabase
 from cdc.target.mariadb_types import KEY_BYTES, Stored, declared_type, literal
 from cdc.target.rows import NoTable
+from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlround import POSITION
 from cdc.target.sqlstate_target import lent_name, tombstone_name
 
@@ -130,6 +131,7 @@ def creating(database: MariaDbDatabase, table: TargetTable) -> list[str]:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(f"{quote(table.soft_delete)} {_MARK_TYPE}")
+    parts += [f"{quote(name)} {type_}" for name, type_ in _extra_columns(table)]
     parts.append(f"{quote(POSITION)} {_POSITION_TYPE}")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
     name = quote(table.namespace, table.name)
@@ -192,6 +194,7 @@ def definitions(database: MariaDbDatabase, table: TargetTable) -> dict[str, str]
     wanted = dict(zip((column.name for column in table.columns), _types(table), strict=True))
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted[table.soft_delete] = _MARK_TYPE
+    wanted |= dict(_extra_columns(table))
     wanted[POSITION] = _POSITION_TYPE
     text = f" CHARACTER SET utf8mb4 COLLATE {database.collation}"
     return {name: type_ + text * _is_text(type_) for name, type_ in wanted.items()}
@@ -211,6 +214,10 @@ def _complete(database: MariaDbDatabase, table: TargetTable, existing: dict[str,
     for column, statement in missing(database, table, existing):
         database.run(statement)
         _log.info("column added", target=f"{table.namespace}.{table.name}", column=column)
+
+
+def _extra_columns(table: TargetTable) -> list[tuple[str, str]]:
+    return extra_columns(table, "datetime(6) NULL", "tinyint(1)", f"varbinary({len(table.columns)}) NULL")
 
 
 def _is_text(type_: str) -> bool:

@@ -48,6 +48,7 @@ from cdc.target.base import (
     Watermark,
     WorkerReport,
 )
+from cdc.target.memory_history import Changes, sweep_history, truncate_history, write_history
 from cdc.target.memory_rules import write_ruled
 from cdc.target.versions import Deployed
 
@@ -73,6 +74,7 @@ class Table:
     tombstones: dict[Key, Position] = field(default_factory=dict)
     moved: dict[tuple[Key, Key, Position], tuple[Value, ...]] = field(default_factory=dict)
     floor: Position = _BEGINNING
+    history: Changes = field(default_factory=Changes)
 
     def put(self, key: Key, values: tuple[Value, ...], position: Position, time_us: int | None = None) -> None:
         self.rows[key] = StoredRow(values, position, False, time_us)
@@ -113,7 +115,7 @@ class Storage:
 class MemoryTarget:
     """A `Target` over a `Storage`. `accepts(table, values)` plays the role of constraints."""
 
-    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True, rules=True)
+    capabilities = Capabilities(transactions=True, creates_tables=True, contributions=True, rules=True, history=True)
 
     def __init__(
         self,
@@ -267,6 +269,8 @@ class MemoryTransaction:
     def write(self, table: TargetTable, writes: Sequence[Write]) -> dict[int, Decision]:
         self.target.fault("write")
         stored = self.storage.tables[table.mapping]
+        if table.history is not None:
+            return write_history(self.target, table, stored, writes)
         decisions: dict[int, Decision] = {}
         # Deletes first, as in every target: they lend the values that creates of the same round may borrow.
         for index, write in sorted(enumerate(writes), key=lambda pair: pair[1].row.op is not RowOp.DELETE):
@@ -312,8 +316,10 @@ class MemoryTransaction:
         stored = self.storage.tables[table.mapping]
         return {index for index, write in enumerate(writes) if write.row.position < _newest(stored, write.row.key)}
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         stored = self.storage.tables[table.mapping]
+        if table.history is not None:
+            return truncate_history(table.history, stored, position, time_us)
         if position < stored.floor:
             return Decision(Outcome.SKIPPED, "stale")
         stored.floor = position
@@ -326,6 +332,8 @@ class MemoryTransaction:
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[Key]) -> SweepReport:
         stored, kept = self.storage.tables[table.mapping], set(keep)
+        if table.history is not None:
+            return sweep_history(table, stored, position, kept)
         gone = [key for key, row in stored.rows.items() if row.position < position and key not in kept]
         for key in gone:
             _remove(table, stored, key, position)

@@ -49,6 +49,7 @@ from cdc.target.postgres_contributions import PostgresContributions
 from cdc.target.postgres_encode import Encoded, Encoder
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_found import find
+from cdc.target.postgres_history import HistoryComposer, HistoryRound, sweep_history, truncate_history
 from cdc.target.postgres_ledger import PostgresLedger
 from cdc.target.postgres_order import find_links, no_links
 from cdc.target.postgres_parked import ParkedStore
@@ -57,39 +58,12 @@ from cdc.target.postgres_purge import purge
 from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
+from cdc.target.postgres_session import END_STUCK_COPIES, SESSION
 from cdc.target.postgres_state import migrate
 from cdc.target.postgres_statements import Composer
 from cdc.target.postgres_tables import exists, is_empty, prepare_table, unique_indexes
 from cdc.target.postgres_versions import versions
 from cdc.target.versions import Deployed
-
-# A frozen worker must not keep its locks: the server ends its session, whether it sleeps between statements or inside
-# a COPY. Plans: a staging table has no statistics, and an index walk per staged row is right at every size.
-_SESSION = {
-    "idle_in_transaction_session_timeout": "5s",
-    "statement_timeout": "120s",
-    "lock_timeout": "10s",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-    "synchronous_commit": "on",
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "application_name": "cdc-applier",
-    # A machine that vanished says no goodbye; its session and locks go after 25 s.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
-# While it waits for COPY data the server obeys neither cancels nor timeouts: a worker that froze there would keep its
-# locks for as long as its machine lives. Only ending its session helps, and any other worker may do that.
-_END_STUCK_COPIES = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    " AND datname = current_database() AND usename = current_user"
-    f" AND application_name = '{_SESSION['application_name']}'"
-    " AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - interval '10s'"
-)
 
 
 class PostgresTarget:
@@ -103,13 +77,14 @@ class PostgresTarget:
         limits=("NUL in texts", "what a narrower column would round or cut"),
         rules=True,
         contributions=True,
+        history=True,
     )
 
     def __init__(
         self, connect: Callable[[], psycopg.Connection[Any]], session: Mapping[str, str] | None = None
     ) -> None:
         self._connect = connect
-        self._session = {**_SESSION, **(session or {})}
+        self._session = {**SESSION, **(session or {})}
         self._connection: psycopg.Connection[Any] | None = None
         self._tables: dict[TargetTable, PreparedTable] = {}
         self._stages = 0
@@ -124,7 +99,7 @@ class PostgresTarget:
                 sql.SQL("SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"),
                 (list(self._session), list(self._session.values())),
             )
-            self.connection.execute(_END_STUCK_COPIES)
+            self.connection.execute(END_STUCK_COPIES)
             migrate(self.connection)
         self.parked_store = ParkedStore(self.connection, owner)
         self.shapes = PostgresContributions(self.connection, owner)
@@ -156,7 +131,10 @@ class PostgresTarget:
                 raise Transient(f"table {table.namespace}.{table.name} went away")
             self._stages += 1
             stage = f"stage_{table_id}_{self._stages}"
-            composer, ruled = Composer(table, table_id, stage, found.domains), None
+            composer, ruled, history = Composer(table, table_id, stage, found.domains), None, None
+            if table.history is not None:
+                composer = HistoryComposer(table, table_id, stage, found.domains)
+                history = composer.history()
             statements = composer.all()
             if table.rules is not None:
                 check_ordered(table, found)
@@ -167,9 +145,9 @@ class PostgresTarget:
             if table.partials:
                 self.connection.execute(statements.create_moves)
             links = find_links(self.connection, table, found, composer)
-            loading = not links.checked_later and is_empty(self.connection, table)
+            loading = not links.checked_later and history is None and is_empty(self.connection, table)
         columns = found.typed(table.columns)
-        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled)
+        self._tables[table] = PreparedTable(table, columns, table_id, stage, statements, links, loading, ruled, history)
 
     def related(self, table: TargetTable) -> Related:
         return self.prepared(table).links.related
@@ -213,7 +191,7 @@ class PostgresTarget:
 
     def take(self, topic_ids: Mapping[TopicPartition, str]) -> list[Watermark]:
         with translated():
-            self.connection.execute(_END_STUCK_COPIES)
+            self.connection.execute(END_STUCK_COPIES)
             rows = self.connection.execute(
                 "INSERT INTO cdc.watermark AS w (pipeline, target, topic, partition, topic_id, fence)"
                 " SELECT %s, %s, topic, partition, topic_id, 1"
@@ -349,7 +327,7 @@ class PostgresTransaction:
         prepared = self.target.prepared(table)
         with translated():
             self.stage(prepared)
-            kind = Round if prepared.ruled is None else RuledRound
+            kind = HistoryRound if prepared.history else Round if prepared.ruled is None else RuledRound
             return kind(self.connection, prepared, writes, self._deferring).run()
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
@@ -358,10 +336,13 @@ class PostgresTransaction:
             self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
             return {number for (number,) in self.execute(prepared.statements.stale).fetchall()}
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         prepared = self.target.prepared(table)
         with translated():
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
+            if table.history is not None:
+                truncate_history(self.connection, table, prepared.id, position, time_us)
+                return Decision(Outcome.APPLIED)
             raised = self.execute(
                 sql.SQL("UPDATE cdc.target_table SET floor = %s WHERE id = %s AND floor <= %s"),
                 (position.pack(), prepared.id, position.pack()),
@@ -377,6 +358,9 @@ class PostgresTransaction:
         with translated():
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
             self._stage_keys(prepared, [(key, position) for key in keep])
+            if prepared.history is not None:
+                swept, examples = sweep_history(self.connection, prepared.history, position)
+                return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
             parameters = {"position": position.pack()}
             examples = self.execute(prepared.statements.sweep_examples, parameters).fetchall()
             self.execute(prepared.statements.sweep_bury, parameters)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -36,6 +36,9 @@ from cdc.target.postgres_lines import copy_line_builder
 from cdc.target.postgres_order import Dependants, Links
 from cdc.target.postgres_ruled_statements import RuledStatements
 from cdc.target.postgres_statements import BORROWING, DELETE, FULL, PARTIAL, Statements
+
+if TYPE_CHECKING:
+    from cdc.target.postgres_history import PreparedHistory
 
 TRUNCATE_LOCK = 0x0CDC
 """Class of the advisory locks that keep a table's writers and its truncates apart."""
@@ -79,6 +82,7 @@ class PreparedTable:
         links: Links,
         loading: bool,
         ruled: RuledStatements | None = None,
+        history: PreparedHistory | None = None,
     ) -> None:
         self.table = table
         self.columns = columns
@@ -88,6 +92,7 @@ class PreparedTable:
         self.links = links
         self.early = 0  # rounds to come that look for parents before they write
         self.ruled = ruled  # of a table with conflict rules
+        self.history = history  # of a table whose rows are changes
         self.loading = loading  # it was empty, and no row has met another of its key since
         self.line = copy_line_builder(columns)
         self.width = len(table.columns)

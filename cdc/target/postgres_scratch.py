@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cdc.entries import PostgresTargetSettings
 from cdc.errors import Terminal
 from cdc.model import TargetTable
-from cdc.settings import PostgresTargetSettings
 from cdc.target.postgres_errors import translated
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.scratch import Text

@@ -207,6 +207,14 @@ _VERSIONS: tuple[str, ...] = (
     );
     COMMENT ON TABLE cdc.mapping_switch IS 'From which offset on a partition''s records were applied by a version';
     """,
+    """
+    CREATE TABLE cdc.history_truncate (
+        table_id integer NOT NULL, position bytea NOT NULL,
+        at timestamptz NOT NULL,
+        PRIMARY KEY (table_id, position)
+    );
+    COMMENT ON TABLE cdc.history_truncate IS 'Truncates of tables of which a history is kept: they end late rows too';
+    """,
 )
 
 _LOCK = 0x_CDC0_5747  # any number, the same for all releases

@@ -16,6 +16,7 @@ from cdc.target.postgres_found import FoundTable, check, find
 from cdc.target.postgres_ruled_statements import TIME
 from cdc.target.postgres_statements import POSITION, identifier, tombstone_name
 from cdc.target.postgres_types import sql_type
+from cdc.target.sqlhistory import MISSING
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +62,16 @@ def _own_columns(table: TargetTable) -> Iterator[tuple[str, str]]:
     yield POSITION, "bytea"
     if table.rules is not None and table.rules.detect is Detect.COMMIT_TIME:
         yield TIME, "bigint"
+    if table.history is not None and table.partials:
+        yield MISSING, "text"
+
+
+def _worked_out(table: TargetTable) -> Iterator[tuple[str, str]]:
+    """Columns of versions that follow from the others, with their types. A new version is the current one."""
+    history = table.history
+    if history is not None and history.valid_to and history.current:
+        yield history.valid_to, "timestamptz"
+        yield history.current, "boolean NOT NULL DEFAULT true"
 
 
 def _by_rule(
@@ -81,6 +92,7 @@ def creating(connection: psycopg.Connection[Any], table: TargetTable) -> list[sq
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(identifier(table.soft_delete) + sql.SQL(" boolean NOT NULL DEFAULT false"))
+    parts += [identifier(name) + sql.SQL(f" {type_}") for name, type_ in _worked_out(table)]
     parts += [identifier(name) + sql.SQL(" " + type_) for name, type_ in _own_columns(table)]
     parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(identifier, table.key))))
     name = identifier(table.namespace, table.name)
@@ -98,6 +110,7 @@ def missing(
     wanted: list[tuple[str, sql.Composable]] = [(column.name, type_of(column)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, sql.SQL("boolean NOT NULL DEFAULT false")))
+    wanted += [(name, sql.SQL(type_)) for name, type_ in _worked_out(table)]
     own = [(name, sql.SQL(type_)) for name, type_ in _own_columns(table)]
     strict = action_of(table.rules, ConflictType.TARGET_COLUMN_MISSING) is Action.ERROR
     name, add = identifier(table.namespace, table.name), sql.SQL("ALTER TABLE {} ADD COLUMN {} {}")

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cdc.blocks import Writes
+from cdc.entries import RestSettings
 from cdc.model import TargetTable, TopicPartition
-from cdc.settings import RestSettings
 from cdc.target.base import Advance, Capabilities, Epoch, Owner, Parked, Related, Standing, Watermark, WorkerReport
 from cdc.target.rest_delivery import Deliverer, StateStore, most_rows
 from cdc.target.rest_requests import Requests

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 import httpx
 import msgspec
 
+from cdc.entries import OAuth2, RestSettings
 from cdc.errors import Terminal, Transient
-from cdc.settings import OAuth2, RestSettings
 
 _EARLY_S = 30.0
 """A token is renewed so long before it expires (or at half its life, when that is shorter)."""

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import httpx
 import msgspec
 
+from cdc.entries import RestSettings
 from cdc.errors import CdcError, Terminal, Transient
 from cdc.retry import retrying
-from cdc.settings import RestSettings
 from cdc.target.delivery import EXCERPT, Answered, Delivery
 from cdc.target.rest_answers import meaning, retry_after_s
 from cdc.target.rest_auth import authentication

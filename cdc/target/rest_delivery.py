@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cdc.entries import RestSettings
 from cdc.errors import CdcError, Terminal
 from cdc.model import TopicPartition
-from cdc.settings import RestSettings
 from cdc.target.base import Advance, Owner, Target
 from cdc.target.delivery import Answered, Delivery, Ledger
 from cdc.target.rest_client import Failpoint, RestClient

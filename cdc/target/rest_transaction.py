@@ -180,7 +180,7 @@ class RestTransaction:
                 found.add(index)
         return found
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         if position < self._ledger.floor(table.mapping):
             return STALE
         with self._deliverer.state.begin():

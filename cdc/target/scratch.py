@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
+from cdc.entries import TargetSettings
 from cdc.model import TargetTable
-from cdc.settings import TargetSettings
 
 Text: TypeAlias = str | None
 

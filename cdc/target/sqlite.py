@@ -14,13 +14,18 @@ until it goes on or ends; nobody can take it away. The file must be on a local f
 
 from __future__ import annotations
 
-from cdc.model import TargetTable
+from collections.abc import Sequence
+
+from cdc.model import TargetTable, Write
 from cdc.target.base import Capabilities
+from cdc.target.sqlhistory import HistorySql, Words
+from cdc.target.sqlhistory_round import HistoryRound
+from cdc.target.sqlite_history import SqliteHistoryComposer, words
 from cdc.target.sqlite_related import find_links
 from cdc.target.sqlite_statements import SqliteComposer, create_stage, table_name
 from cdc.target.sqlite_tables import prepare_table
 from cdc.target.sqlite_types import encode_row
-from cdc.target.sqlround import PreparedTable
+from cdc.target.sqlround import PreparedTable, Round
 from cdc.target.sqlstaged import StagedTarget
 
 
@@ -31,6 +36,7 @@ class SqliteTarget(StagedTarget):
         transactions=True,
         creates_tables=True,
         contributions=True,
+        history=True,
         upsert="rows into a temporary table, then INSERT … ON CONFLICT … WHERE",
         one_writer=True,
         limits=("integers beyond 64 bits in INTEGER columns", "NaN in REAL columns"),
@@ -38,13 +44,25 @@ class SqliteTarget(StagedTarget):
 
     def make(self, table: TargetTable, stage: str) -> PreparedTable:
         table_id, encoders = prepare_table(self.database, table)
-        composer = SqliteComposer(table, table_id, stage, self.database.now)
+        kind = SqliteComposer if table.history is None else SqliteHistoryComposer
+        composer = kind(table, table_id, stage, self.database.now)
         links = find_links(self.database, table, composer)
         prepared = PreparedTable(table, table_id, composer.all(), links, encode_row(encoders))
+        if prepared.staged and table.history is not None:
+            prepared.history = HistorySql.of(self.words(table, table_id, stage), table).all(table.partials)
         if prepared.staged:
             for statement in create_stage(table, stage):
                 self.database.run(statement)
         return prepared
+
+    def round(self, prepared: PreparedTable, writes: Sequence[Write]) -> Round:
+        return (Round if prepared.history is None else HistoryRound)(self.database, prepared, writes)
+
+    def words(self, table: TargetTable, table_id: int, stage: str) -> Words:
+        return words(table, table_id, stage)
+
+    def columns_in(self, name: str) -> list[str]:
+        return [column for (column,) in self.database.rows("SELECT name FROM pragma_table_info(?)", (name,))]
 
     def defer_foreign_keys(self) -> bool:
         self.database.run("PRAGMA defer_foreign_keys = ON")

@@ -10,6 +10,7 @@ import structlog
 from cdc.errors import Terminal
 from cdc.model import DeletePolicy, TargetTable
 from cdc.target.rows import NoTable
+from cdc.target.sqlhistory_round import extra_columns
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import table_name
 from cdc.target.sqlite_types import Encode, declared_type, encoder, storage_of
@@ -76,6 +77,7 @@ def creating(table: TargetTable) -> str:
     ]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         parts.append(f"{quote(table.soft_delete)} INTEGER NOT NULL DEFAULT 0")
+    parts += [f"{quote(name)} {type_}" for name, type_ in extra_columns(table, "TEXT", "INTEGER", "TEXT")]
     parts.append(f"{quote(POSITION)} BLOB")
     parts.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
     return f"CREATE TABLE {quote(table_name(table))} ({', '.join(parts)}) STRICT"
@@ -97,6 +99,7 @@ def missing(table: TargetTable, existing: Collection[str]) -> list[tuple[str, st
     wanted = [(column.name, declared_type(column.type, column.sql_type)) for column in table.columns]
     if table.on_delete is DeletePolicy.SOFT and table.soft_delete:
         wanted.append((table.soft_delete, "INTEGER NOT NULL DEFAULT 0"))
+    wanted += extra_columns(table, "TEXT", "INTEGER", "TEXT")
     wanted.append((POSITION, "BLOB"))
     name = quote(table_name(table))
     return [

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cdc.blocks import Writes
 from cdc.errors import Poison
@@ -31,6 +31,9 @@ from cdc.model import (
 from cdc.target.base import MIXED_REASON, PoisonRow, hold_of
 from cdc.target.sqlorder import Dependants, Links
 from cdc.target.sqlstate import Database, digest
+
+if TYPE_CHECKING:
+    from cdc.target.sqlhistory import HistoryStatements
 
 FULL, PARTIAL, DELETE, BORROWING = 0, 1, 2, 3
 """Values of `_op`. BORROWING: the create half of a key change that lacks values: it becomes FULL, PARTIAL, or waits."""
@@ -88,6 +91,7 @@ class PreparedTable:
     statements: Statements
     links: Links
     encode: Callable[[Sequence[Value]], Sequence[Any]]
+    history: HistoryStatements | None = None
 
     @property
     def staged(self) -> bool:

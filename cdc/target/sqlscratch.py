@@ -9,9 +9,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from cdc.db import mariadb
+from cdc.entries import MariaDbTargetSettings, SqliteTargetSettings
 from cdc.errors import CdcError, Terminal
 from cdc.model import TargetTable
-from cdc.settings import MariaDbTargetSettings, SqliteTargetSettings
 from cdc.target.mariadb_database import MariaDbDatabase, open_database
 from cdc.target.scratch import PREFIX, Text
 from cdc.target.sqlite_database import SqliteDatabase, quote

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from cdc.model import Decision, Outcome, Position, TargetTable, Value, Write
+from cdc.model import Decision, History, Outcome, Position, TargetTable, Value, Write
+from cdc.moments import moment
 from cdc.target.base import Owner, Related, SweepReport
+from cdc.target.sqlhistory import Words
+from cdc.target.sqlhistory_round import own_key, sweep_history, truncate_history
 from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
-from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction
+from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction, tombstone_name
 
 
 class StagedTarget(SqlTarget):
@@ -29,6 +32,18 @@ class StagedTarget(SqlTarget):
     def exists(self, table: TargetTable) -> bool:
         """Whether the table is there."""
         raise NotImplementedError
+
+    def words(self, table: TargetTable, table_id: int, stage: str) -> Words:
+        """This database's words for the statements of a history."""
+        raise NotImplementedError
+
+    def columns_in(self, name: str) -> list[str]:
+        """The columns of one of our own tables; none, when it is not there."""
+        raise NotImplementedError
+
+    def moment(self, at: str) -> str:
+        """A moment as it stands in a column."""
+        return at
 
     def defer_foreign_keys(self) -> bool:
         """Check foreign keys at the end of the transaction; False where they cannot wait."""
@@ -93,8 +108,10 @@ class StagedTransaction(SqlTransaction):
         self._stage_keys(prepared, [(write.row.key, write.row.position) for write in writes])
         return {number for (number,) in self.database.rows(prepared.statements.stale)}
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         prepared = self.target.prepared(table)
+        if table.history is not None:
+            return self._truncate_history(prepared, table.history, position, moment(time_us or 0))
         packed = position.pack()
         raised = self.database.run(
             "UPDATE cdc_target_table SET floor_position = ? WHERE id = ? AND floor_position <= ?",
@@ -111,10 +128,19 @@ class StagedTransaction(SqlTransaction):
         statements = prepared.statements
         self.target.alone(prepared)
         self._stage_keys(prepared, [(key, position) for key in keep])
+        if prepared.history is not None:
+            return sweep_history(self.database, prepared, position)
         examples = self.database.rows(statements.sweep_examples, (position.pack(),))
         self._at(statements.sweep_bury, position)
         swept = self._at(statements.sweep, position)
         return SweepReport(swept, tuple(", ".join(map(str, row)) for row in examples))
+
+    def _truncate_history(self, prepared: PreparedTable, history: History, position: Position, at: str) -> Decision:
+        table, table_id, target = prepared.table, prepared.id, self.target
+        target.alone(prepared)
+        key = own_key(target.columns_in(tombstone_name(table_id)), history)
+        words, at = target.words(table, table_id, ""), target.moment(at)
+        return truncate_history(self.database, words, history, key, table_id, position, at)
 
     def _stage_keys(self, prepared: PreparedTable, keys: Iterable[tuple[tuple[Value, ...], Position]]) -> None:
         self.target.round(prepared, key_writes(keys)).stage()

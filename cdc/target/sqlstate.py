@@ -275,6 +275,14 @@ _VERSIONS: tuple[tuple[str, ...], ...] = (
         ) {table_options}
         """,
     ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS cdc_history_truncate (
+            table_id INTEGER NOT NULL, position VARBINARY(22) NOT NULL, at VARCHAR(40) NOT NULL,
+            PRIMARY KEY (table_id, position)
+        ) {table_options}
+        """,
+    ),
 )
 
 

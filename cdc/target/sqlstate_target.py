@@ -195,7 +195,7 @@ class SqlTransaction:
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         raise NotImplementedError
 
-    def truncate(self, table: TargetTable, position: Position) -> Decision:
+    def truncate(self, table: TargetTable, position: Position, time_us: int | None = None) -> Decision:
         raise NotImplementedError
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:

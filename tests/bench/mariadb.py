@@ -22,8 +22,9 @@ from contextlib import closing
 
 from cyclopts import App
 
+from cdc.entries import MariaDbTargetSettings
 from cdc.model import Value
-from cdc.settings import MariaDbTargetSettings, Secret
+from cdc.settings import Secret
 from cdc.stack import Server
 from cdc.target.base import Owner
 from cdc.target.mariadb import MariaDbTarget

@@ -13,16 +13,16 @@ from cdc.author.grounds import DatabaseGround
 from cdc.author.scaffold import read_tables, scaffold
 from cdc.author.testing import Result, run_files
 from cdc.db import mariadb as mariadb_server
-from cdc.errors import Usage
-from cdc.mapping.load import loads
-from cdc.settings import (
+from cdc.entries import (
     MariaDbTargetSettings,
     PostgresTargetSettings,
-    Secret,
     SourceSettings,
     SqliteTargetSettings,
     TargetSettings,
 )
+from cdc.errors import Usage
+from cdc.mapping.load import loads
+from cdc.settings import Secret
 from tests.fix_stack import Database
 
 TESTS = find_cases([Path(__file__).parents[2] / "mappings"])

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.engine.oracle import Oracle
+from cdc.entries import RestSettings
 from cdc.errors import Fenced, Transient
 from cdc.model import Decision, DeletePolicy, MappedRow, Outcome, Position, RowOp, TargetTable, TruncatePolicy, Write
-from cdc.settings import RestSettings
 from cdc.stack.partner_store import Fault
 from cdc.target.base import Advance, Owner, hold_of
 from cdc.target.delivery import LedgerReader

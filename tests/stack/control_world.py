@@ -21,8 +21,9 @@ from psycopg import sql
 from cdc.control.connect import Connect
 from cdc.db.source import SourceDatabase, connect_source
 from cdc.demo.prepare import prepare
+from cdc.entries import SourceSettings
 from cdc.errors import CdcError
-from cdc.settings import Settings, SourceSettings, load
+from cdc.settings import Settings, load
 from cdc.stack import Stack
 
 SHIPPED = Path("connect-configs")

@@ -13,9 +13,9 @@ from cdc.control.findings import RefusedError
 from cdc.control.registration import Registration, plan, read_config, register
 from cdc.db import mariadb, postgres
 from cdc.db.source import connect_source
+from cdc.entries import SourceSettings
 from cdc.errors import Terminal, Transient
 from cdc.references import Secret
-from cdc.settings import SourceSettings
 from cdc.stack import Stack
 from tests.stack.control_world import ControlWorld, control_world, remove_connectors, until
 

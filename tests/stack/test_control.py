@@ -18,9 +18,9 @@ from cdc.control.fitness import check_database
 from cdc.control.registration import check_running, read_config, register
 from cdc.db import mariadb
 from cdc.demo.load import Load, Report
+from cdc.entries import SourceSettings
 from cdc.errors import Terminal, Transient
 from cdc.model import TopicPartition
-from cdc.settings import SourceSettings
 from cdc.stack import Stack
 from tests.stack.control_world import ControlWorld, control_world, until
 

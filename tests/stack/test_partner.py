@@ -7,9 +7,9 @@ from contextlib import closing
 import httpx
 import pytest
 
+from cdc.entries import RestSettings
 from cdc.model import Position, TopicPartition
 from cdc.references import Secret
-from cdc.settings import RestSettings
 from cdc.stack import Stack
 from cdc.stack.partner_server import CONTROL
 from cdc.target.delivery import Answered, Delivery

@@ -13,10 +13,10 @@ from cdc.control import sources
 from cdc.control.goal import wait_pipelines
 from cdc.control.registration import register
 from cdc.demo.load import Load
+from cdc.entries import MariaDbTargetSettings
 from cdc.mapping.load import load as load_mapping
 from cdc.mapping.model import Pipeline
 from cdc.reconcile.compare import compare
-from cdc.settings import MariaDbTargetSettings
 from cdc.stack import Stack
 from cdc.target.mariadb_database import open_database
 from tests.faults.pipeline import KILLED

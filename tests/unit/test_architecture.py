@@ -15,10 +15,12 @@ LONGEST_FILE = 500
 _LEAVES = {
     "model",
     "blocks",
+    "moments",
     "decisions",
     "rules",
     "errors",
     "settings",
+    "entries",
     "references",
     "keys",
     "retry",

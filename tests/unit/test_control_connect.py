@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from cdc.control.connect import Connect, ConnectorStatus, Offset
+from cdc.entries import Account, ConnectSettings
 from cdc.errors import Terminal, Transient
 from cdc.references import Secret
-from cdc.settings import Account, ConnectSettings
 
 Answer = tuple[int, Any]
 

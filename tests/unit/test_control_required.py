@@ -15,7 +15,7 @@ from cdc.control.required import (
     placeholder_of,
     required_settings,
 )
-from cdc.settings import SourceKind
+from cdc.entries import SourceKind
 
 SHIPPED = sorted(path for path in Path("connect-configs").glob("*.json"))
 

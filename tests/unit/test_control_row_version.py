@@ -8,8 +8,8 @@ import pytest
 
 from cdc.control.row_version import applied_by
 from cdc.engine.deployed import file_of, read
+from cdc.entries import SourceKind
 from cdc.model import Position, TopicPartition
-from cdc.settings import SourceKind
 from cdc.source.positions import MariadbTracker, PostgresTracker
 from cdc.target.versions import Deployed, Switch, in_force, version_at
 

@@ -152,6 +152,17 @@ def test_mistakes_that_need_no_schema() -> None:
     assert [found[0] for found in _found(head + "where: 5")] == ["string-type"]
 
 
+def test_a_history_tells_what_leaves_and_nothing_of_what_was_never_inside() -> None:
+    plan = plan_of(f"{EU}\nhistory: append")
+    assert "filter-needs-old-row" in {found.code for found in plan.warnings}
+    left = row(plan.map(event(Op.UPDATE, before=ROW, after=OTHER)))
+    assert (left.op, left.key[:2], left.key[-1]) == (RowOp.UPSERT, (1, "eu"), "d")
+    assert row(plan.map(event(Op.UPDATE, before=OTHER, after=ROW))).key[-1] == "u"
+    assert plan.map(event(Op.CREATE, after=OTHER)) is FILTERED
+    assert plan.map(event(Op.READ, after=OTHER, snapshot="incremental")) is FILTERED
+    assert poison(plan, Op.UPDATE, after=OTHER) == "filter_needs_old_row"
+
+
 # What is read of the change
 
 

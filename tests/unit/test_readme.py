@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.engine.targets import capabilities_of
-from cdc.settings import TARGET_KINDS, load
+from cdc.entries import TARGET_KINDS
+from cdc.settings import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

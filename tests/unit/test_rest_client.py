@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from cdc.entries import RestSettings
 from cdc.errors import Terminal, Transient
 from cdc.model import Position, TopicPartition
 from cdc.references import Secret
 from cdc.retry import retrying
-from cdc.settings import RestSettings
 from cdc.stack.partner_store import Fault
 from cdc.target.delivery import Answered, Delivery
 from cdc.target.rest_answers import meaning, retry_after_s
