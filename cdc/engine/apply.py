@@ -381,8 +381,7 @@ class Work:
                 continue
             try:
                 with self.transaction.savepoint():
-                    some = [writes[index] for index in indexes]
-                    found = outside(some, self.transaction.write(table, some))
+                    found = self.transaction.write(table, [writes[index] for index in indexes])
             except Poison as poison:
                 if len(indexes) == 1:
                     poisoned[indexes[0]] = poison
@@ -390,7 +389,7 @@ class Work:
                     stack += halves(indexes, poison)
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
-        return decisions, poisoned
+        return outside(writes, decisions), poisoned
 
     def _stale(self, table: TargetTable, writes: Sequence[Write], indexes: list[int]) -> set[int]:
         """`Transaction.stale` of these; a key that the target cannot even hold is none of it."""

@@ -390,6 +390,8 @@ class _Compiler:
             self._needs_old_row("other source rows may have the target key of a row that the filter leaves out")
         elif not self.full_before and self.mapping.history is not None:
             self._needs_old_row("a history parks changes outside of the filter that do not tell whether they leave it")
+        elif not self.full_before and self._partials(key) and self.mapping.on_delete is not DeletePolicy.DELETE:
+            self._needs_old_row("where deleted rows stay, changes without all large values are parked")
         elif not self.full_before and self._partials(key):
             self._needs_old_row("large values that an update left alone are missing when it brings a row in", "warning")
 

@@ -5,8 +5,8 @@
     outside            inside           a delete of its target key
     outside            outside          nothing: `filtered`
     outside            not known        a delete of its target key, which need not be there (`MappedRow.filtered`)
-    not known          whatever it is   a partial image, for a row that is there (the same mark); parked where deleted
-                                        rows stay, or where nothing that is missing is written
+    not known          whatever it is   a partial image, for a row that is there (the same mark); parked where nothing
+                                        that is missing is written
 
 Not known: PostgreSQL sends no old row (without REPLICA IDENTITY FULL), and does not repeat large values that a change
 left alone; when all that a filter reads was left alone, the row is where it was. What a snapshot reads is not sent
@@ -14,8 +14,9 @@ after a change, so rows that it shows outside are deleted when a table is loaded
 snapshot: what a repeated one finds gone is swept, and so are these.
 
 Where several source rows may meet in one target row (its key does not hold the source's), a delete could remove
-another's row: there a change outside of the filter needs its old row, or is parked. So it is for a history, which
-would tell of rows that were never inside.
+another's row: there a change outside of the filter needs its old row, or is parked. So it is for a history, which would
+tell of rows that were never inside. Where deleted rows stay (soft, ignore), a partial image is parked: it could bring a
+row back with values that changed while it was outside.
 """
 
 from __future__ import annotations
@@ -179,6 +180,10 @@ class FilteredPlan(Plan):
         """The mapped row of a change that is inside; `known`: it is, and not only where it was."""
         if event.after is None or isinstance(made, Poison | Decision):
             return made
+        partial = isinstance(made, MappedRow) and made.partial
+        if partial and self.target.on_delete is not DeletePolicy.DELETE:
+            # The row is there whether it was inside or not, and what it lacks may have changed while it was outside.
+            return placed(needs_old_row(), event)
         if not known:
             return self._where_it_was(event, made)
         if event.op is Op.UPDATE and isinstance(made, MappedRow) and not self._stood_there(event):
@@ -189,8 +194,7 @@ class FilteredPlan(Plan):
         return event.before is None or self._was_inside(event.before) is not False
 
     def _where_it_was(self, event: ChangeEvent, made: MappedRow | tuple[MappedRow, MappedRow]) -> MappedRow | Poison:
-        # Of soft deletes the row is there: whether a delete or the filter marked it, nobody can tell.
-        if isinstance(made, MappedRow) and made.partial and self.target.on_delete is DeletePolicy.DELETE:
+        if isinstance(made, MappedRow) and made.partial:
             return msgspec.structs.replace(made, filtered=True)
         what = "'where' needs values that the source did not send"
         return Poison(what, reason="expression_needs_unavailable", where=event.record.where, hint=NEEDS_FULL)

@@ -174,8 +174,7 @@ class ColumnSpec(_Part):
     map: dict[str, Constant] | None = Field(default=None, min_length=1)
     """Of a copied column: source value: target value."""
     else_: ElseValue | Constant = Field(default="park", alias="else")
-    """What becomes of values that are not in `map`: `park` sets the row aside, `keep` copies them, `null`, or another
-    value. ('park' and 'keep' themselves: `{value: keep}`.)"""
+    """Of values not in `map`: `park` sets the row aside, `keep` copies them, `null`, a value ({value: keep})."""
     default: Constant = None
     """Of a copied column: what a NULL becomes."""
     value: Constant = None

@@ -93,7 +93,9 @@ def test_a_filter_over_what_is_not_written_needs_it() -> None:
     assert plan.target.partials
     after = (1, "eu", UNAVAILABLE, "b@x.de", None)
     assert poison(plan, Op.UPDATE, after=after) == "expression_needs_unavailable"
-    assert poison(plan_of(EU + "\non_delete: soft"), Op.UPDATE, after=after) == "expression_needs_unavailable"
+    soft = plan_of(EU + "\non_delete: soft")
+    assert poison(soft, Op.UPDATE, after=after) == "filter_needs_old_row"
+    assert poison(soft, Op.UPDATE, after=(1, "eu", "Ann", UNAVAILABLE, None)) == "filter_needs_old_row"
 
 
 def test_keys_of_other_columns_move_in_and_out() -> None:
