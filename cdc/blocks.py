@@ -20,6 +20,7 @@ from cdc.model import (
     DeletePolicy,
     MappedRow,
     Position,
+    RawRecord,
     RowOp,
     TableSchema,
     TargetTable,
@@ -37,6 +38,7 @@ class EventBlock:
     `after`: the row, without UNAVAILABLE, or None for a delete; `before`: of deletes, None for all others. `bytes`: of
     the records' payloads. `time_us`: commit time of the last streamed event, None if there is none.
     `event(i)` makes the whole change event again; it may raise `Poison` for a before-image that is no longer needed.
+    `raw(i)`: the record that it came in.
     `created()`: which of them are creates or snapshot reads. `times()`: of each event, the commit time in µs; None for
     what a snapshot read. `told()`: of each, the operation and the time that the source told with it, in µs, a snapshot
     read's as well.
@@ -51,6 +53,7 @@ class EventBlock:
         "event",
         "partition",
         "positions",
+        "raw",
         "schema",
         "time_us",
         "times",
@@ -70,6 +73,7 @@ class EventBlock:
         event: Callable[[int], ChangeEvent],
         created: Callable[[], list[bool]],
         times: Callable[[], list[int | None]],
+        raw: Callable[[int], RawRecord],
         told: Callable[[], list[tuple[str, int]]],
     ) -> None:
         self.schema = schema
@@ -83,6 +87,7 @@ class EventBlock:
         self.event = event
         self.created = created
         self.times = times
+        self.raw = raw
         self.told = told
 
     def __len__(self) -> int:

@@ -405,6 +405,10 @@ class MappedRow(msgspec.Struct, frozen=True):
     Only looked at where a table has rules: `created`: the row is new at the source, or was read there by a snapshot, so
     the target need not have it. `before`: the row before the change, UNAVAILABLE where it is not compared; None when
     the change came without it.
+
+    `filtered`: the target may well not have the row, because the mapping's filter left it out: a delete of what is
+    outside of the filter, or a partial image that does not tell whether it is inside, which is only for a row that is
+    there.
     """
 
     op: RowOp
@@ -418,6 +422,7 @@ class MappedRow(msgspec.Struct, frozen=True):
     time_us: int | None = None
     created: bool = False
     before: tuple[Value, ...] | None = None
+    filtered: bool = False
 
     @property
     def partial(self) -> bool:

@@ -50,6 +50,7 @@ def _block(rows: list[MappedRow]) -> RowBlock:
         event,
         lambda: [row.created for row in rows],
         lambda: [None if row.snapshot else row.time_us for row in rows],
+        lambda index: rows[index].record,
         lambda: [("d" if row.values is None else "u", row.time_us or 0) for row in rows],
     )
     return RowBlock(events, [row.key for row in rows], [row.values for row in rows])

@@ -92,6 +92,10 @@ class Tape:
             moved_from=None if moved_from is None else (moved_from,),
         )
 
+    def unsure(self, key: int, name: str | None, at: tuple[int, int]) -> MappedRow:
+        """A partial image that does not tell whether its row is inside of the mapping's filter."""
+        return msgspec.structs.replace(self.partial(key, name, at), filtered=True)
+
     def partial(self, key: int, name: str | None, at: tuple[int, int], moved_from: int | None = None) -> MappedRow:
         return MappedRow(
             op=RowOp.UPSERT,
@@ -241,6 +245,17 @@ def named_cases() -> dict[str, list[MappedRow]]:
         t.full(2, "back too", "y", (4, 5)),
     ]
     t = Tape()
+    cases["partial images that may be outside of a filter"] = [
+        t.unsure(1, "not there", (1, 1)),
+        t.full(1, "came in", "x", (2, 2)),
+        t.unsure(1, "changed", (3, 3)),
+        t.delete(1, (4, 4)),
+        t.unsure(1, "outside", (5, 5)),
+        t.unsure(2, "outside", (5, 6)),
+        t.partial(2, "came in, but not all of it", (6, 6)),
+        t.unsure(2, "behind it", (7, 7)),
+    ]
+    t = Tape()
     cases["ties of one page apply in topic order"] = [
         t.full(1, "a", "x", (1, 1)),
         t.full(1, "b", "y", (1, 1)),
@@ -278,6 +293,7 @@ def rows_strategy(
     ]
     if partials:
         kinds += [st.tuples(st.just("partial"), key, text, at), st.tuples(st.just("partial"), key, text, at)]
+        kinds.append(st.tuples(st.just("unsure"), key, text, at))
     if moves:
         kinds.append(st.tuples(st.just("move"), key, key, text, at, st.booleans()))
     return st.lists(st.one_of(kinds), max_size=14)

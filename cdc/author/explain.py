@@ -13,6 +13,7 @@ from cdc.author.values import shown
 from cdc.db.catalog import CatalogTable
 from cdc.engine.plans import refuser
 from cdc.entries import SourceKind
+from cdc.mapping import change
 from cdc.mapping.compile import compile_table
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.mapping.plan import Maker
@@ -75,7 +76,10 @@ def explain_table(mapping: TableMapping, table: CatalogTable, kind: SourceKind) 
         _column(mapping, schema, column, maker, plan.target.key)
         for column, maker in zip(plan.target.columns, plan.makers, strict=True)
     )
-    used = {column.name: tuple(each.name for each in columns if column.name in each.reads) for column in schema.columns}
+    used = {
+        column.name: tuple(each.name for each in columns if {column.name, f"before.{column.name}"} & set(each.reads))
+        for column in schema.columns
+    }
     return TableExplained(
         mapping.id.partition("/")[0],
         mapping.source_name,
@@ -91,10 +95,12 @@ def explain_table(mapping: TableMapping, table: CatalogTable, kind: SourceKind) 
 def _column(
     mapping: TableMapping, schema: TableSchema, column: TargetColumn, maker: Maker, key: Sequence[str]
 ) -> ColumnExplained:
-    reads = tuple(schema.columns[index].name for index in maker.inputs)
+    reads = tuple(change.name_of(schema, index) for index in maker.inputs)
     spec = mapping.columns.named.get(column.name)
     if maker.source is not None:
         origin, by = "copy", reads[0]
+    elif spec is not None and (spec.map or spec.default is not None):
+        origin, by = "map" if spec.map else "copy", reads[0]
     elif spec is not None and spec.sql is not None:
         origin, by = "expression", " ".join(spec.sql.split())
     else:

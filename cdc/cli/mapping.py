@@ -14,7 +14,7 @@ from cdc.cli import mapping_test, shown
 from cdc.cli.common import Connections
 from cdc.control.feeds import unknown_names
 from cdc.errors import Usage
-from cdc.mapping import functions, schema_json
+from cdc.mapping import change, functions, schema_json
 from cdc.mapping.diagnostics import Format, MappingError, render
 from cdc.mapping.load import files_in, load_files
 from cdc.mapping.load import load as load_pipeline
@@ -81,9 +81,9 @@ def schema(
 
 @app.command(name="functions")
 def list_functions() -> None:
-    """The functions that SQL expressions may call."""
+    """The functions that SQL expressions may call, the operators on JSON, and what they read beside columns."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    for line in functions.described():
+    for line in (*functions.described(), *change.described()):
         console.print(line)
 
 

@@ -19,7 +19,7 @@ from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
 from cdc.engine.oracle import HEALING, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
-from cdc.engine.ruled import dated_ahead, now_us, refused
+from cdc.engine.ruled import dated_ahead, now_us, outside, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.engine.unfold import committed_order, halves, unfolded
 from cdc.errors import Poison
@@ -369,7 +369,7 @@ class Work:
             ahead.update({rest[index]: decision for index, decision in found.items()})
             return ahead, {rest[index]: poison for index, poison in bad.items()}
         if not self.careful:
-            return self.transaction.write(table, writes), {}
+            return outside(writes, self.transaction.write(table, writes)), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
         stale = self._stale(table, writes, list(range(len(writes))))
         decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
@@ -389,7 +389,7 @@ class Work:
                     stack += halves(indexes, poison)
             else:
                 decisions.update({indexes[index]: decision for index, decision in found.items()})
-        return decisions, poisoned
+        return outside(writes, decisions), poisoned
 
     def _stale(self, table: TargetTable, writes: Sequence[Write], indexes: list[int]) -> set[int]:
         """`Transaction.stale` of these; a key that the target cannot even hold is none of it."""

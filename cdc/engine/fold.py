@@ -166,6 +166,7 @@ def _merge(under: MappedRow, over: MappedRow) -> MappedRow:
         record=over.record,
         snapshot=over.snapshot,
         time_us=over.time_us,
+        filtered=under.filtered and over.filtered,
     )
 
 
@@ -208,4 +209,5 @@ def _combined(table: TargetTable, before: MappedRow, row: MappedRow) -> MappedRo
     expected = before.before
     if expected is not None and row.before is not None:
         expected = tuple(new if old is UNAVAILABLE else old for old, new in zip(expected, row.before, strict=True))
-    return msgspec.structs.replace(row, values=values, created=before.created, before=expected)
+    filtered = row.filtered and (before.filtered or values is None)
+    return msgspec.structs.replace(row, values=values, created=before.created, before=expected, filtered=filtered)

@@ -270,7 +270,7 @@ class Intake:
                     assert isinstance(block, EventBlock)
                     rows = plan.map_block(block)
                     if rows is None:
-                        self._map_singly(plan, list(block), filling, table)
+                        self._map_singly(plan, _taken_apart(plan, block), filling, table)
                     else:
                         table.found.append(rows)
             else:
@@ -317,6 +317,20 @@ class Intake:
             self._filling.parked.append(parked)
         else:
             self._filling.events.setdefault(parked.mapping, (plan, []))[1].append(parked)
+
+
+def _taken_apart(plan: Plan, block: EventBlock) -> list[Found]:
+    """The events of a block one by one, parked where the old row, which the block did without, did not come exactly."""
+    found: list[Found] = []
+    for index, position in enumerate(block.positions):
+        try:
+            found.append(block.event(index))
+        except Poison as poison:
+            key: tuple[Value, ...] | None = getattr(poison, "key", None)
+            hold = "" if key is None else hold_of_source(plan, key)
+            raw = block.raw(index)
+            found.append(Parked(plan.target.mapping, hold, raw, position, poison.reason, poison.what))
+    return found
 
 
 def _partition(waiting: Waiting) -> TopicPartition:

@@ -10,6 +10,8 @@ that says what is right:
 * partial      keeps the columns it lacks. On a missing row it is parked (`update_missing`) until a change that brings
                the row arrives; it never inserts NULLs.
 * delete       removes the row (or marks it: soft) and leaves a tombstone.
+* filter       what is outside of a mapping's filter comes as a delete, or not at all; a partial image that does not
+               tell on which side its row is (`filtered`) changes a row that is there, and is nothing without one.
 * key change   delete(K1, moved_to K2) keeps K1's last values until create(K2, moved_from K1) at the same place takes
                from them what it lacks; without them the create is parked (`moved_values_missing`).
 * undelete     a create or update after a soft delete brings the row back and clears its mark.
@@ -50,6 +52,7 @@ from cdc.target.base import ON_REQUEST, TRUNCATE, WAITING
 
 APPLIED = Decision(Outcome.APPLIED)
 STALE = Decision(Outcome.SKIPPED, "stale")
+FILTERED = Decision(Outcome.SKIPPED, "filtered")
 IGNORED_DELETE = Decision(Outcome.SKIPPED, "ignored_delete")
 UPDATE_MISSING = Decision(Outcome.PARKED, "update_missing")
 MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
@@ -179,7 +182,7 @@ class Oracle:
                     return MOVED_VALUES_MISSING
                 values = _overlay(lent, values, self.table, row.key)
             elif current is None:
-                return UPDATE_MISSING
+                return FILTERED if row.filtered else UPDATE_MISSING
             else:
                 values = _overlay(current.values, values, self.table, row.key)
         if not self.accepts(values):

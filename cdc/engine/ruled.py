@@ -1,10 +1,11 @@
-"""What the engine itself does for tables with conflict rules, whatever the target: clocks, and refused rows."""
+"""What the engine itself decides, whatever the target: clocks, refused rows, and what a filter may have left out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
+from cdc.engine.oracle import FILTERED
 from cdc.model import Action, Conflict, ConflictType, Decision, Detect, MappedRow, Outcome, TargetTable, Write
 from cdc.rules import action_of, stopped
 
@@ -35,6 +36,14 @@ def dated_ahead(table: TargetTable, writes: Sequence[Write], now: int) -> dict[i
         for index, write in enumerate(writes)
         if any(not row.snapshot and (row.time_us or 0) > latest for row in write.rows)
     }
+
+
+def outside(writes: Sequence[Write], decisions: dict[int, Decision]) -> dict[int, Decision]:
+    """The decisions on a round; a change that is only for a row that is there has nothing to say without one."""
+    for index, decision in decisions.items():
+        if decision.reason == "update_missing" and writes[index].row.filtered:
+            decisions[index] = FILTERED
+    return decisions
 
 
 def refused(table: TargetTable, row: MappedRow, reason: str) -> Decision | None:

@@ -7,28 +7,31 @@ exact arithmetic (double precision), the expression is refused and the message s
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from sqlglot import exp
 
-from cdc.mapping import closures, numeric, sqltypes, temporal, texts
+from cdc.mapping import change, closures, numeric, sqltypes, temporal, texts
 from cdc.mapping.checking import spoken
 from cdc.mapping.closures import Node, lazy, strict
 from cdc.mapping.diagnostics import did_you_mean
+from cdc.mapping.documents import Documents
 from cdc.mapping.functions import IGNORED_ARGUMENTS, NODES, SIGNATURES, Signature
-from cdc.mapping.operators import ARITHMETIC, COMPARISONS, Operators, comparison
+from cdc.mapping.operators import ARITHMETIC, COMPARISONS, comparison
 from cdc.mapping.sqltypes import (
     BIGINT,
     BOOLEAN,
     DATE,
     INTEGER,
+    JSONB,
     LIMIT,
     NUMERIC,
     SMALLINT,
     TEXT,
     TIMESTAMP,
+    TIMESTAMPTZ,
     UNKNOWN,
     UUID,
     Type,
@@ -45,11 +48,13 @@ CAST_TARGETS = {
     exp.DataType.Type.DECIMAL: NUMERIC,
     exp.DataType.Type.DATE: DATE,
     exp.DataType.Type.TIMESTAMP: TIMESTAMP,
+    exp.DataType.Type.TIMESTAMPTZ: TIMESTAMPTZ,
     exp.DataType.Type.UUID: UUID,
+    exp.DataType.Type.JSONB: JSONB,
 }
 
 
-class Checker(Operators):
+class Checker(Documents):
     """The whole language."""
 
     def result(self, tree: exp.Expr) -> Node:
@@ -58,6 +63,10 @@ class Checker(Operators):
         if node.type == UNKNOWN:
             return Node(TEXT, None, node.value)
         return node
+
+    def condition(self, tree: exp.Expr) -> Node:
+        """The whole expression, where a condition is wanted."""
+        return self._condition(tree)
 
     def column_type(self, tree: exp.Expr, node: Node) -> ColumnType:
         """What a target is told: the precision and length of an outermost cast too."""
@@ -72,7 +81,7 @@ class Checker(Operators):
 
     def _dispatch(self, tree: exp.Expr) -> Node:
         kind = type(tree)
-        if kind in NODES:
+        if kind in NODES or kind is exp.Anonymous:
             return self._function(tree)
         if kind in COMPARISONS:
             return self._comparison(tree)
@@ -86,10 +95,27 @@ class Checker(Operators):
     # Leaves
 
     def _column(self, tree: exp.Expr) -> Node:
-        name = tree.this
-        if not isinstance(name, exp.Identifier) or len([arg for arg in tree.args.values() if arg]) > 1:
+        name, scope = tree.this, tree.args.get("table")
+        given = [arg for arg in tree.args.values() if arg]
+        if not isinstance(name, exp.Identifier) or len(given) > (2 if scope and self.of_change else 1):
             self._stop(tree, "sql-not-available", "columns are named without a table")
-        text = name.this if name.args.get("quoted") else name.this.lower()
+        text = _name(name)
+        if scope is not None and _name(scope) == change.META:
+            return self._fact(tree, text)
+        if scope is not None and _name(scope) not in change.ROWS:
+            advice = did_you_mean(_name(scope), change.SCOPES)
+            self._stop(tree, "unknown-column", "beside columns there are after.…, before.… and meta.…", advice)
+        return self._field(tree, text, change.ROWS.index(_name(scope)) if scope else 0)
+
+    def _fact(self, tree: exp.Expr, name: str) -> Node:
+        """Something about the change."""
+        node = change.fact(self.schema, name)
+        if node is None:
+            self._stop(tree, "unknown-column", f"there is no meta.{name}", did_you_mean(name, change.NAMES))
+        return node
+
+    def _field(self, tree: exp.Expr, text: str, row: int) -> Node:
+        """A column of the row as it is (0) or as it was before (1)."""
         index = self.names.get(text)
         if index is None:
             table = f"{self.schema.namespace}.{self.schema.table}"
@@ -99,6 +125,7 @@ class Checker(Operators):
             self._stop(tree, "unknown-column", f"{table} has no column '{text}'", advice)
         column = self.schema.columns[index]
         type_ = sqltypes.of_column(column, self.schema.kind)
+        index += row * len(self.schema.columns)
         field = Node(type_, operator.itemgetter(index), None, frozenset((index,)))
         decode = sqltypes.decoder(column, type_)
         return strict(type_, decode, field) if decode else field
@@ -164,13 +191,9 @@ class Checker(Operators):
     # Functions, casts, dates
 
     def _function(self, tree: exp.Expr) -> Node:
-        name, places = NODES[type(tree)]
-        self._only(tree, *places, *IGNORED_ARGUMENTS.get(type(tree), ()))
-        if isinstance(tree, exp.Trim):
-            name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(tree.args.get("position") or "", name)
-        elif isinstance(tree, exp.Pad):
-            name = "lpad" if tree.args.get("is_left") else "rpad"
-        parts = [tree.args[place] for place in places if tree.args.get(place) is not None]
+        name, parts = self._call(tree)
+        if name in _BUILDERS:
+            return _BUILDERS[name](self, tree, parts)
         nodes = self._all(parts, self.node)
         given = [node.type for node in nodes]
         for signature in SIGNATURES[name]:
@@ -180,6 +203,20 @@ class Checker(Operators):
                 ]
                 return strict(signature.gives, signature.call, *converted)
         return self._no_signature(tree, name, parts, nodes)
+
+    def _call(self, tree: exp.Expr) -> tuple[str, list[exp.Expr]]:
+        """The name of a function as the allow-list has it, and its arguments."""
+        if isinstance(tree, exp.Anonymous):
+            return str(tree.this).lower(), tree.expressions
+        name, places = NODES[type(tree)]
+        self._only(tree, *places, *IGNORED_ARGUMENTS.get(type(tree), ()))
+        if isinstance(tree, exp.Trim):
+            name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(tree.args.get("position") or "", name)
+        elif isinstance(tree, exp.Pad):
+            name = "lpad" if tree.args.get("is_left") else "rpad"
+        elif isinstance(tree, exp.SHA2Digest):
+            name = f"sha{tree.args['length'].this}"
+        return name, [tree.args[place] for place in places if tree.args.get(place) is not None]
 
     def _no_signature(self, tree: exp.Expr, name: str, parts: list[exp.Expr], nodes: list[Node]) -> NoReturn:
         for part, node in zip(parts, nodes, strict=True):
@@ -241,6 +278,18 @@ class Checker(Operators):
             self._no_zone(tree, node, f"date_trunc of {node.type.name}")
         return strict(TIMESTAMP, partial(temporal.truncate, unit), node)
 
+    def _to_char(self, tree: exp.Expr) -> Node:
+        self._only(tree, "this", "format")
+        node, pattern = self.node(tree.this), tree.args["format"]
+        parts = temporal.pattern(pattern.this) if isinstance(pattern, exp.Literal) else None
+        if parts is None:
+            known = "YYYY, MM, DD, HH24, MI, SS with any of - / . : , and blanks between"
+            self._stop(tree, "sql-value", "to_char takes a quoted format of these words only", known)
+        if node.type not in {DATE, TIMESTAMP}:
+            self._no_zone(tree, node, f"to_char of {node.type.name}")
+        convert = self._widen(node, TIMESTAMP, compared=True)
+        return strict(TEXT, partial(temporal.formatted, parts), convert)
+
     def _extract(self, tree: exp.Expr) -> Node:
         self._only(tree, "this", "expression")
         field = _unit(tree.this)
@@ -254,8 +303,19 @@ class Checker(Operators):
         call = temporal.extract_date if node.type == DATE else temporal.extract
         return strict(NUMERIC, partial(call, field), node)
 
+    def _at_time_zone(self, tree: exp.Expr) -> Node:
+        """A timestamptz as UTC's clocks show it, and the other way round."""
+        zone, node = tree.args["zone"], self.node(tree.this)
+        if not (isinstance(zone, exp.Literal) and zone.args.get("is_string") and zone.this.upper() == "UTC"):
+            self._stop(tree, "sql-value", "the only time zone here is 'UTC'", "rules of others change with the years")
+        if node.type not in {TIMESTAMP, TIMESTAMPTZ}:
+            advice = "cast it: …::timestamp" if node.type in {DATE, UNKNOWN} else None
+            self._stop(tree, "sql-type", f"{node.type.name} at time zone is not available", advice)
+        to = TIMESTAMP if node.type == TIMESTAMPTZ else TIMESTAMPTZ
+        return Node(to, node.call, node.value, node.inputs)  # both count the same microseconds
+
     def _no_zone(self, tree: exp.Expr, node: Node, what: str) -> NoReturn:
-        advice = "it depends on the session's time zone"
+        advice = "it depends on the session's time zone: write … at time zone 'UTC'"
         if node.type in {DATE, UNKNOWN}:
             advice = "cast to timestamp first: …::timestamp"
         self._stop(tree, "sql-type", f"{what} is not available", advice)
@@ -274,9 +334,21 @@ def _cut_to(precision: int, scale: int) -> Callable[[Any], Any]:
     return lambda value: numeric.truncate_scale(value, precision, scale)
 
 
+def _name(identifier: exp.Identifier) -> str:
+    text: str = identifier.this
+    return text if identifier.args.get("quoted") else text.lower()
+
+
 def _unit(tree: Any) -> str:
     return str(getattr(tree, "this", tree)).lower()
 
+
+_BUILDERS: dict[str, Callable[[Checker, exp.Expr, Sequence[exp.Expr]], Node]] = {
+    "jsonb_build_object": Checker._build_object,
+    "jsonb_build_array": Checker._build_array,
+    "to_jsonb": Checker._to_jsonb,
+}
+"""Functions of any number or type of arguments."""
 
 _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.Column: Checker._column,
@@ -300,6 +372,10 @@ _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.ConcatWs: Checker._concat,
     exp.JSONExtract: Checker._member,
     exp.JSONExtractScalar: Checker._member,
+    exp.JSONBExtract: Checker._part,
+    exp.JSONBExtractScalar: Checker._part,
+    exp.JSONBContainsTopKey: Checker._has_key,
+    exp.Lambda: Checker._arrow_in_arguments,
     exp.Coalesce: Checker._coalesce,
     exp.Greatest: Checker._extreme,
     exp.Least: Checker._extreme,
@@ -308,4 +384,6 @@ _METHODS: dict[type[exp.Expr], Callable[[Checker, exp.Expr], Node]] = {
     exp.Cast: Checker._cast,
     exp.TimestampTrunc: Checker._date_trunc,
     exp.Extract: Checker._extract,
+    exp.TimeToStr: Checker._to_char,
+    exp.AtTimeZone: Checker._at_time_zone,
 }

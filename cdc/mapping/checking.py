@@ -36,9 +36,10 @@ class Stop(Exception):
 class Checking:
     """Types one expression and builds its closures. `problems` holds what was found when a method raised `Stop`."""
 
-    def __init__(self, schema: TableSchema, length: int) -> None:
+    def __init__(self, schema: TableSchema, length: int, *, of_change: bool = False) -> None:
         self.schema = schema
         self.length = length
+        self.of_change = of_change  # may the row before the change, and the change itself, be read?
         self.problems: list[Problem] = []
         self.names = {column.name: index for index, column in enumerate(schema.columns)}
         self.depth = 0

@@ -2,6 +2,17 @@
 
 SQL's NULL is None. Strict functions are None when an argument is; AND, OR, CASE, COALESCE evaluate only what they need,
 from left to right. Arguments that are constants are bound once.
+
+Why closures: four expressions (lower and trim, ||, numeric with round, CASE) over batches of rows that come as tuples
+and leave as tuples, on one core, µs a row:
+
+    rows a batch                    1      100    5,000
+    these closures                9        4        6
+    DuckDB, through Arrow      3,050       34        4
+    SQLite, in memory             6        3        5
+
+DuckDB gains a third in large batches and costs 3 ms for each, as many as a batch has tables; both others answer 7/2,
+rounding, decimals and text functions in their own way, and would need every entry of the allow-list beside them.
 """
 
 from __future__ import annotations

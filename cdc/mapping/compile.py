@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
 from cdc.keys import NO_KEYS, Keyring
-from cdc.mapping import constants
+from cdc.mapping import change, constants
 from cdc.mapping.diagnostics import Diagnostic, MappingError, did_you_mean
-from cdc.mapping.expressions import ExpressionError, compile_expression
+from cdc.mapping.expressions import Expression, ExpressionError, compile_expression
+from cdc.mapping.filters import Filter, FilteredPlan
+from cdc.mapping.forms import FormError, form_of
 from cdc.mapping.history_plan import HistoryPlan, history_findings, history_table
 from cdc.mapping.mask_checks import clear_copies, key_findings, masked_columns
 from cdc.mapping.masking import Masked, MaskError, Masking, compile_mask
@@ -32,6 +35,7 @@ from cdc.model import (
 from cdc.yamlfile import ValuePath
 
 Refuse = Callable[[Column], str | None]
+_FULL = "set REPLICA IDENTITY FULL on the source table"
 _UNHASHABLE = {Kind.ARRAY, Kind.JSON}  # no order, no plain equality: nothing to find a row by
 
 
@@ -77,6 +81,7 @@ class _Compiler:
         self.names = {column.name: index for index, column in enumerate(schema.columns)}
         self.found: list[Diagnostic] = []
         self.outputs: dict[str, _Output] = {}
+        self.filter: Filter | None = None
 
     def plan(self) -> Plan:
         self._columns()
@@ -88,6 +93,7 @@ class _Compiler:
         if self.mapping.contributor is not None:
             key += self._source_key(key)
         self._soft_delete()
+        self._where(key)
         self._stop_on_errors()
         self.found += request_findings(self.mapping, list(self.outputs), key)
         makers = [output.maker for output in self.outputs.values()]
@@ -95,7 +101,8 @@ class _Compiler:
         rules = self._rules(key)
         self.found += history_findings(self.mapping, list(self.outputs))
         self._stop_on_errors()
-        plan = Plan(self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
+        parts = (self.mapping, self.schema, self._target(key, width, rules), makers, keys, tuple(self.found))
+        plan = Plan(*parts) if self.filter is None else FilteredPlan(*parts, self.filter)
         history = self.mapping.history
         return plan if history is None else HistoryPlan(plan, history_table(plan.target, history.compiled))
 
@@ -146,6 +153,7 @@ class _Compiler:
                 self._masked_copy(name, column, spec, at)
             elif column is not None:
                 self._copy(name, column, spec.type, at)
+                self._form(name, column, spec, path)
         else:
             self._constant(name, spec, path)
 
@@ -178,6 +186,18 @@ class _Compiler:
         maker = Maker(name, source=index, inputs=(index,))
         self.outputs[name] = _Output(TargetColumn(name, column.type, sql_type, column.nullable), maker, path)
 
+    def _form(self, name: str, column: Column, spec: ColumnSpec, path: ValuePath) -> None:
+        """The values of a copied column, changed on the way."""
+        index = self.names[column.name]
+        try:
+            form = form_of(spec, column, index, self.schema.kind)
+        except FormError as error:
+            self._error("bad-form", str(error), (*path, *error.place), help=error.help, key=error.key)
+            return
+        if form is not None:
+            maker = Maker(name, call=form.call, inputs=(index,))
+            self.outputs[name] = _Output(TargetColumn(name, form.type, spec.type), maker, path)
+
     def _masked_copy(self, name: str, column: Column, spec: ColumnSpec, path: ValuePath) -> None:
         masked = self._mask(spec, column.type, column.nullable, ("columns", name, "mask"))
         if masked is None:
@@ -208,20 +228,10 @@ class _Compiler:
 
     def _expression(self, name: str, spec: ColumnSpec, path: ValuePath) -> None:
         assert spec.sql is not None
-        try:
-            made = compile_expression(spec.sql, self.schema)
-        except ExpressionError as error:
-            for problem in error.problems:
-                within = (problem.start, problem.length)
-                self._error(problem.code, problem.message, path, help=problem.help, within=within)
+        made = self._compiled(spec.sql, path)
+        if made is None:
             return
-        for index in made.inputs:
-            why = self.refuse(self.schema.columns[index])
-            if why is not None:
-                column = self.schema.columns[index].name
-                self._error("refused-column", f"column '{column}' cannot be read exactly: {why}", path)
-        maker = Maker(name, call=made.call, constant=made.constant, inputs=made.inputs)
-        type_ = made.type
+        maker, type_ = self._maker(name, made), made.type
         if spec.masked:
             masked = self._mask(spec, made.type, True, ("columns", name, "mask"))
             if masked is None:
@@ -232,6 +242,29 @@ class _Compiler:
             else:
                 maker = msgspec.structs.replace(maker, masking=masked.masking)
         self.outputs[name] = _Output(TargetColumn(name, type_, spec.type), maker, path)
+
+    def _maker(self, name: str, made: Expression) -> Maker:
+        of_change = change.of_change(self.schema, made.inputs)
+        return Maker(name, call=made.call, constant=made.constant, inputs=made.inputs, of_change=of_change)
+
+    def _compiled(self, text: str, path: ValuePath, *, condition: bool = False) -> Expression | None:
+        """The expression, or None when something is wrong with it."""
+        try:
+            made = compile_expression(text, self.schema, of_change=True, condition=condition)
+        except ExpressionError as error:
+            for problem in error.problems:
+                within = (problem.start, problem.length)
+                self._error(problem.code, problem.message, path, help=problem.help, within=within)
+            return None
+        read = {change.column_of(self.schema, index) for index in made.inputs}
+        for column in (self.schema.columns[index] for index in read if index is not None):
+            why = self.refuse(column)
+            if why is not None:
+                self._error("refused-column", f"column '{column.name}' cannot be read exactly: {why}", path)
+        if not self.full_before and change.reads_before(self.schema, made.inputs):
+            message = "before.… is NULL where the source does not send the old row"
+            self.found.append(self.mapping.finding("needs-old-row", message, path, help=_FULL, severity="warning"))
+        return made
 
     # The key
 
@@ -297,10 +330,14 @@ class _Compiler:
         source_key = tuple(self.names[name] for name in self.schema.key)
         outputs = [self.outputs[name] for name in key]
         for output in outputs:
+            if output.maker.of_change:
+                message = "a key is the row's own: it cannot read before.… or meta.…"
+                self._error("bad-key", message, self._key_path(output.column.name))
             if output.column.type.kind in _UNHASHABLE:
                 message = f"a {output.column.type.kind} column cannot be part of a key"
                 self._error("bad-key", message, self._key_path(output.column.name))
-        other = {index for output in outputs for index in output.maker.inputs} - set(source_key)
+        own = [output.maker for output in outputs if not output.maker.of_change]
+        other = {index for maker in own for index in maker.inputs} - set(source_key)
         if other:
             self._key_of_other_columns(outputs, other)
         copied = {output.maker.tells for output in outputs}
@@ -333,6 +370,34 @@ class _Compiler:
         if self.mapping.key is None:
             return ("from",)
         return ("key", self.mapping.key.index(name)) if name in self.mapping.key else ("key",)
+
+    # The filter
+
+    def _where(self, key: tuple[str, ...]) -> None:
+        text = self.mapping.where
+        made = None if text is None else self._compiled(text, ("where",), condition=True)
+        if made is None:
+            return
+        held = {self.outputs[name].maker.source for name in key if name in self.outputs}
+        narrow = not held.issuperset(self.names[name] for name in self.schema.key)
+        of_change = change.of_change(self.schema, made.inputs)
+        by_key = all(index < len(self.schema.columns) and self.schema.columns[index].key for index in made.inputs)
+        self.filter = Filter(made.call or (lambda row: made.constant), made.inputs, of_change, narrow, by_key)
+        if narrow and of_change:
+            message = "whether a row leaves the filter cannot be told from the old row, and others may share its key"
+            self._error("filter-of-change", message, ("where",), help="choose a key that holds the source's whole key")
+        elif narrow and not by_key and not self.full_before:
+            self._needs_old_row("other source rows may have the target key of a row that the filter leaves out")
+        elif not self.full_before and self.mapping.history is not None:
+            self._needs_old_row("a history parks changes outside of the filter that do not tell whether they leave it")
+        elif not self.full_before and self._partials(key) and self.mapping.on_delete is not DeletePolicy.DELETE:
+            self._needs_old_row("where deleted rows stay, changes without all large values are parked")
+        elif not self.full_before and self._partials(key):
+            self._needs_old_row("large values that an update left alone are missing when it brings a row in", "warning")
+
+    def _needs_old_row(self, why: str, severity: Literal["error", "warning"] | None = None) -> None:
+        level = severity or ("error" if self.full_before is False else "warning")
+        self.found.append(self.mapping.finding("filter-needs-old-row", why, ("where",), help=_FULL, severity=level))
 
     # The target
 
@@ -380,7 +445,9 @@ class _Compiler:
         if self.schema.kind != "postgresql":
             return False
         read = {index for name, output in self.outputs.items() if name not in key for index in output.maker.inputs}
-        return any(may_be_unavailable(self.schema.columns[index].type) for index in read)
+        read.update(() if self.filter is None else self.filter.inputs)
+        columns = {change.column_of(self.schema, index) for index in read}
+        return any(may_be_unavailable(self.schema.columns[index].type) for index in columns if index is not None)
 
     def _error(
         self,

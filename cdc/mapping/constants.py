@@ -20,31 +20,34 @@ def typed(value: Any, sql_type: str | None) -> tuple[ColumnType, Value]:
     With a `sql_type` of the expression language (date, numeric…) the value is read as that type, and `ValueError` or
     `ArithmeticError` raised when it is none. Any other type is the target's business: the value keeps its own.
     """
-    type_ = _declared(sql_type) or _natural(value)
+    type_ = declared(sql_type) or natural(value)
+    return type_.column, read(value, type_)
+
+
+def read(value: Any, type_: Type) -> Value:
+    """The canonical value of a constant as one of a type. Raises `ValueError` or `ArithmeticError` when it is none."""
     if value is None:
-        return type_.column, None
-    read, write = sqltypes.reader(type_), sqltypes.encoder(type_)
-    if read is None:
-        return TEXT.column, _text(value)
-    canonical = read(_text(value))
-    return type_.column, write(canonical) if write else canonical
+        return None
+    reader, write = sqltypes.reader(type_), sqltypes.encoder(type_)
+    if reader is None:
+        raise ValueError("constants of this type are not available")
+    canonical = reader(_text(value))
+    return write(canonical) if write else canonical
 
 
 def of_type(value: Any, type_: ColumnType) -> Value:
     """The canonical value of a constant in a column of this type. Raises `ValueError` or `ArithmeticError` when it is
     none, or when the expression language has no such type."""
     own = sqltypes.plain(type_)
-    read, write = (sqltypes.reader(own), sqltypes.encoder(own)) if own is not None else (None, None)
-    if read is None:
+    if own is None:
         raise ValueError("constants are for texts, numbers, booleans, dates, timestamps and UUIDs")
-    text = _text(value)
-    if own == TEXT and type_.length is not None and len(text) > type_.length:
+    if own == TEXT and type_.length is not None and len(_text(value)) > type_.length:
         raise ValueError(f"it is longer than {type_.length}")
-    canonical = read(text)
-    return write(canonical) if write else canonical
+    return read(value, own)
 
 
-def _declared(sql_type: str | None) -> Type | None:
+def declared(sql_type: str | None) -> Type | None:
+    """The type of the expression language that a target's type is; None: it is the target's business."""
     if sql_type is None:
         return None
     try:
@@ -53,7 +56,8 @@ def _declared(sql_type: str | None) -> Type | None:
         return None
 
 
-def _natural(value: Any) -> Type:
+def natural(value: Any) -> Type:
+    """The type of a constant of which nothing is said."""
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int):

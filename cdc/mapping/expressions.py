@@ -16,7 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from cdc.mapping import sqltypes
+from cdc.mapping import change, sqltypes
 from cdc.mapping.checker import Checker
 from cdc.mapping.checking import Problem, Stop
 from cdc.mapping.diagnostics import nearest
@@ -54,8 +54,9 @@ class ExpressionError(Exception):
 
 
 class Expression(NamedTuple):
-    """A compiled expression. `call` gets a whole source row (canonical values, no UNAVAILABLE in `inputs`) and returns
-    a canonical value of `type`, or raises `ValueError` or `ArithmeticError`. Without `call` it is the `constant`."""
+    """A compiled expression. `call` gets a whole source row (canonical values, no UNAVAILABLE in `inputs`; where the
+    change is read too, a wide row, see change.py) and returns a canonical value of `type`, or raises `ValueError` or
+    `ArithmeticError`. Without `call` it is the `constant`."""
 
     type: ColumnType
     inputs: tuple[int, ...]
@@ -63,12 +64,15 @@ class Expression(NamedTuple):
     constant: Value = None
 
 
-def compile_expression(text: str, schema: TableSchema) -> Expression:
-    """Raises `ExpressionError`."""
+def compile_expression(
+    text: str, schema: TableSchema, *, of_change: bool = False, condition: bool = False
+) -> Expression:
+    """`of_change`: it may read `before.…` and `meta.…` too. `condition`: a boolean is wanted. Raises
+    `ExpressionError`."""
     tree = _parse(text)
-    checker = Checker(schema, len(text))
+    checker = Checker(schema, len(text), of_change=of_change)
     try:
-        node = checker.result(tree)
+        node = checker.condition(tree) if condition else checker.result(tree)
     except Stop:
         raise ExpressionError(checker.problems) from None
     encode = sqltypes.encoder(node.type)
@@ -83,7 +87,8 @@ def compile_expression(text: str, schema: TableSchema) -> Expression:
 def columns_read(text: str) -> list[str]:
     """The columns that an expression names; none where it is no expression."""
     try:
-        return sorted({column.name for column in _parse(text).find_all(exp.Column)})
+        columns = _parse(text).find_all(exp.Column)
+        return sorted({column.name for column in columns if column.table.lower() != change.META})
     except ExpressionError:
         return []
 
@@ -95,6 +100,12 @@ def syntax_problems(text: str) -> tuple[Problem, ...]:
     except ExpressionError as error:
         return error.problems
     return ()
+
+
+def reads_change(text: str) -> bool:
+    """Whether an expression without syntax problems reads the change, and not only the row as it is."""
+    columns = _parse(text).find_all(exp.Column)
+    return any(change.is_of_change(column.table.lower(), column.name.lower()) for column in columns)
 
 
 def _encoded(call: Callable[[tuple[Value, ...]], Any], encode: Callable[[Any], Value]) -> Callable[..., Value]:

@@ -12,8 +12,21 @@ from typing import Any, NamedTuple
 
 from sqlglot import exp
 
-from cdc.mapping import numeric, texts
-from cdc.mapping.sqltypes import BIGINT, INTEGER, LIMIT, NUMERIC, SMALLINT, TEXT, Type
+from cdc.mapping import jsons, numeric, temporal, texts
+from cdc.mapping.sqltypes import (
+    BIGINT,
+    BOOLEAN,
+    BYTEA,
+    DATE,
+    INTEGER,
+    JSON,
+    JSONB,
+    LIMIT,
+    NUMERIC,
+    SMALLINT,
+    TEXT,
+    Type,
+)
 
 
 class Signature(NamedTuple):
@@ -60,6 +73,23 @@ SIGNATURES: dict[str, tuple[Signature, ...]] = {
         Signature((NUMERIC,), NUMERIC, lambda value: numeric.round_to(value, 0), exactly=True),
         Signature((NUMERIC, INTEGER), NUMERIC, numeric.round_to),
     ),
+    "trunc": (
+        Signature((NUMERIC,), NUMERIC, lambda value: numeric.cut_to(value, 0), exactly=True),
+        Signature((NUMERIC, INTEGER), NUMERIC, numeric.cut_to),
+    ),
+    "sign": (Signature((NUMERIC,), NUMERIC, numeric.sign, exactly=True),),
+    "translate": (_text(texts.translate, TEXT, TEXT),),
+    "starts_with": (_text(str.startswith, TEXT, gives=BOOLEAN),),
+    "repeat": (_text(texts.repeat, INTEGER),),
+    "octet_length": (_text(lambda text: len(text.encode()), gives=INTEGER), Signature((BYTEA,), INTEGER, len)),
+    "convert_to": (_text(texts.convert_to, TEXT, gives=BYTEA),),
+    **{name: (Signature((BYTEA,), BYTEA, texts.digest(name)),) for name in ("sha224", "sha256", "sha384", "sha512")},
+    "encode": (Signature((BYTEA, TEXT), TEXT, texts.encode),),
+    "make_date": (Signature((INTEGER, INTEGER, INTEGER), DATE, temporal.make_date),),
+    "jsonb_array_length": (Signature((JSONB,), INTEGER, jsons.length),),
+    "json_array_length": (Signature((JSON,), INTEGER, jsons.length),),
+    "jsonb_typeof": (Signature((JSONB,), TEXT, jsons.kind),),
+    "json_typeof": (Signature((JSON,), TEXT, jsons.kind),),
     "floor": (Signature((NUMERIC,), NUMERIC, numeric.floor, exactly=True),),
     "ceil": (Signature((NUMERIC,), NUMERIC, numeric.ceil, exactly=True),),
 }
@@ -83,6 +113,13 @@ NODES: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     exp.Round: ("round", ("this", "decimals")),
     exp.Floor: ("floor", ("this",)),
     exp.Ceil: ("ceil", ("this",)),
+    exp.Trunc: ("trunc", ("this", "decimals")),
+    exp.Sign: ("sign", ("this",)),
+    exp.Translate: ("translate", ("this", "from_", "to")),
+    exp.StartsWith: ("starts_with", ("this", "expression")),
+    exp.Repeat: ("repeat", ("this", "times")),
+    exp.SHA2Digest: ("sha256", ("this",)),
+    exp.Encode: ("encode", ("this", "charset")),
 }
 """sqlglot's node of a function: our name, and where its arguments are, in the order of the signature."""
 
@@ -90,6 +127,7 @@ IGNORED_ARGUMENTS: dict[type[exp.Expr], set[str]] = {
     exp.Initcap: {"expression"},
     exp.Pad: {"is_left"},
     exp.Trim: {"position"},
+    exp.SHA2Digest: {"length"},
 }
 """What sqlglot adds to a node besides the arguments that were written."""
 
@@ -102,10 +140,20 @@ SPECIAL = {
     "extract": "extract(field from date or timestamp)",
     "greatest": "greatest(value, …), not of text",
     "least": "least(value, …), not of text",
+    "jsonb_build_array": "jsonb_build_array(value, …)",
+    "jsonb_build_object": "jsonb_build_object(key, value, …)",
     "mod": "mod(number, number)",
     "nullif": "nullif(value, value)",
+    "to_char": "to_char(date or timestamp, 'YYYY-MM-DD HH24:MI:SS')",
+    "to_jsonb": "to_jsonb(value)",
 }
 """Forms with rules of their own (checker.py), as they are written."""
+
+OPERATORS = (
+    "-> 'key' or number, ->> 'key' or number, #> '{key,…}', #>> '{key,…}': parts of json and jsonb",
+    "? 'key': whether a jsonb has it",
+    "at time zone 'UTC': timestamptz → timestamp, and back",
+)
 
 SYNONYMS = {
     "ceiling": "ceil",
@@ -128,4 +176,4 @@ def described() -> list[str]:
         lines += forms or [
             SPECIAL.get(name) or (SYNONYMS[name] if "(" in SYNONYMS[name] else f"{name}: {SYNONYMS[name]}")
         ]
-    return lines
+    return [*lines, *(f"value {form}" for form in OPERATORS)]

@@ -14,9 +14,10 @@ import msgspec
 from cdc.blocks import EventBlock, Image, RowBlock
 from cdc.errors import Poison
 from cdc.mapping.diagnostics import Diagnostic
+from cdc.mapping.filters import FILTERED, needs_old_row
 from cdc.mapping.history import HistoryTable, history_columns
 from cdc.mapping.model import TableMapping
-from cdc.mapping.plan import Mapped, Plan
+from cdc.mapping.plan import Mapped, Plan, placed
 from cdc.model import ChangeEvent, History, MappedRow, Op, RowOp, TargetTable
 from cdc.moments import moment
 
@@ -26,16 +27,17 @@ class HistoryPlan(Plan):
 
     def __init__(self, plain: Plan, table: TargetTable) -> None:
         super().__init__(plain.mapping, plain.schema, plain.target, plain._makers, plain._keys, plain.warnings)
+        self._plain = plain
         self._width = len(plain.target.columns)
         self._key_places = plain.target.key_indexes
         self.target = table
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:
-        found = super().map_batch(events)
+        found = self._plain.map_batch(events)
         return [self._changes(event, mapped) for event, mapped in zip(events, found, strict=True)]
 
     def map_block(self, events: EventBlock) -> RowBlock | None:
-        rows = super().map_block(events)
+        rows = self._plain.map_block(events)
         if rows is None:
             return None
         keys, values = list[Image](), list[Image | None]()
@@ -53,6 +55,8 @@ class HistoryPlan(Plan):
             return self._change(event, old), self._change(event, new)
         if not isinstance(mapped, MappedRow):
             return mapped
+        if mapped.filtered:  # it may never have been inside of the filter: then its history does not tell of it
+            return FILTERED if event.op is Op.READ else placed(needs_old_row(), event)
         if event.moved_from is not None and mapped.partial:  # what it lacks stands in the history of another key
             return Poison(
                 "the key changed, and the source did not send every column",

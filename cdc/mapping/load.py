@@ -162,6 +162,9 @@ def _own_findings(table: TableMapping) -> Iterable[Diagnostic]:
         yield table.finding("no-source", message, ("from",), help=where)
     yield from spec_findings(table)
     columns = table.columns
+    for problem in syntax_problems(table.where) if table.where is not None else ():
+        within = (problem.start, problem.length)
+        yield table.finding(problem.code, problem.message, ("where",), help=problem.help, within=within)
     for name, spec in columns.named.items():
         path: ValuePath = ("columns", name, "sql")
         for problem in syntax_problems(spec.sql) if spec.sql is not None else ():

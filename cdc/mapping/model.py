@@ -158,12 +158,25 @@ class Star(_Part):
     """source column: target column."""
 
 
+class ElseValue(_Part):
+    """A value that would otherwise be one of the words of `else`."""
+
+    value: Constant
+    """The value for all others."""
+
+
 class ColumnSpec(_Part):
     """One target column: a copied source column, a constant, or an SQL expression over the source's columns; copies
     and expressions may be masked."""
 
     copy_: Name | None = Field(default=None, alias="copy")
     """The source column to copy. `name: full_name` is short for `name: {copy: full_name}`."""
+    map: dict[str, Constant] | None = Field(default=None, min_length=1)
+    """Of a copied column: source value: target value."""
+    else_: ElseValue | Constant = Field(default="park", alias="else")
+    """Of values not in `map`: `park` sets the row aside, `keep` copies them, `null`, a value ({value: keep})."""
+    default: Constant = None
+    """Of a copied column: what a NULL becomes."""
     value: Constant = None
     """The same value for every row."""
     sql: Name | None = None
@@ -189,10 +202,16 @@ class ColumnSpec(_Part):
         given = [name for name in ("copy_", "value", "sql") if name in self.model_fields_set]
         if self.masked and "value" in given:
             raise PydanticCustomError("column_mask", "a constant value needs no mask")
+        if self.masked and self.model_fields_set & {"map", "else_", "default"}:
+            raise PydanticCustomError("column_form", "a masked column has no 'map' or 'default'; mask a CASE in sql")
         if self.masked and not given:
             return self
         if len(given) != 1 or (given != ["value"] and getattr(self, given[0]) is None):
             raise PydanticCustomError("column_origin", "a column has exactly one of 'copy', 'value' and 'sql'")
+        if given != ["copy_"] and self.model_fields_set & {"map", "else_", "default"}:
+            raise PydanticCustomError("column_form", "'map', 'else' and 'default' go with 'copy'; sql has CASE for it")
+        if "else_" in self.model_fields_set and self.map is None:
+            raise PydanticCustomError("column_form", "'else' goes with 'map'")
         return self
 
     @property
@@ -273,6 +292,9 @@ class TableMapping(_Part):
     """Target columns that identify a row. Default: the columns that copy the source table's key."""
     columns: Columns = Field(default_factory=lambda: Columns.model_validate(EVERYTHING))
     """What the target's columns hold. Default: all source columns under their own names."""
+    where: Name | None = None
+    """Which source rows the target has: an SQL condition over the source's columns, as in PostgreSQL's WHERE. A change
+    that leaves it removes the target's row (as `on_delete` says), one that comes into it brings the row."""
     on_delete: DeletePolicy = Field(default=DeletePolicy.DELETE, strict=False)
     """`delete` the target row, mark it (`soft`), or `ignore` deletes."""
     soft_delete_column: Name = "is_deleted"

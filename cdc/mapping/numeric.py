@@ -11,6 +11,7 @@ import re
 from decimal import (
     ROUND_05UP,
     ROUND_CEILING,
+    ROUND_DOWN,
     ROUND_FLOOR,
     ROUND_HALF_UP,
     Context,
@@ -156,6 +157,19 @@ def round_to(value: Decimal, places: int) -> Decimal:
         return value
     places = max(-MAX_WEIGHT - 1, min(MAX_SCALE, places))
     return _quantize(value, places, ROUND_HALF_UP)
+
+
+def cut_to(value: Decimal, places: int) -> Decimal:
+    """trunc: towards zero; negative places cut before the decimal point."""
+    if not value.is_finite():
+        return value
+    return _quantize(value, max(-MAX_WEIGHT - 1, min(MAX_SCALE, places)), ROUND_DOWN)
+
+
+def sign(value: Decimal) -> Decimal:
+    if value.is_nan():
+        return value
+    return Decimal((value > 0) - (value < 0))
 
 
 def truncate_scale(value: Decimal, precision: int, scale: int) -> Decimal:

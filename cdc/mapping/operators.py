@@ -1,4 +1,4 @@
-"""Operators of the expression language: logic, comparisons, arithmetic, `||`, `->`."""
+"""Operators of the expression language: logic, comparisons, arithmetic, `||`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from cdc.mapping import closures, jsons, numeric, sqltypes, temporal, texts
+from cdc.mapping import closures, numeric, sqltypes, temporal, texts
 from cdc.mapping.checking import Checking
 from cdc.mapping.closures import Node, lazy, strict
 from cdc.mapping.sqltypes import (
@@ -194,22 +194,6 @@ class Operators(Checking):
             separator = self._as(parts[0], nodes[0], TEXT)
             return lazy(TEXT, partial(closures.joined_with, writers[1:]), separator, *nodes[1:])
         return lazy(TEXT, partial(closures.joined, writers), *nodes)
-
-    def _member(self, tree: exp.Expr) -> Node:
-        """`json -> 'key'` and `json ->> 'key'`, which bind no tighter than ||."""
-        if isinstance(tree.this, (exp.Binary, exp.Neg)) and not isinstance(tree.this, exp.JSONExtract):
-            self._stop(tree.this, "sql-syntax", "put parentheses around column->'key' here")
-        node = self.node(tree.this)
-        path = tree.expression
-        steps = path.expressions if isinstance(path, exp.JSONPath) else []
-        if len(steps) != 2 or not isinstance(steps[1], exp.JSONPathKey) or not isinstance(steps[1].this, str):
-            self._stop(tree, "sql-not-available", "-> and ->> take a quoted key", "such as preferences->>'language'")
-        if node.type not in {JSON, JSONB}:
-            self._stop(tree.this, "sql-type", f"-> and ->> need json, not {node.type.name}")
-        key = Node(TEXT, None, steps[1].this)
-        if isinstance(tree, exp.JSONExtractScalar):
-            return strict(TEXT, jsons.member_text, node, key)
-        return strict(node.type, jsons.member, node, key)
 
 
 def comparison(sign: str, type_: Type) -> Callable[[Any, Any], bool]:

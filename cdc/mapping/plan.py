@@ -15,6 +15,7 @@ import msgspec
 
 from cdc.blocks import EventBlock, Image, RowBlock, picker
 from cdc.errors import CdcError, Poison
+from cdc.mapping import change
 from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.masking import Masking
 from cdc.mapping.model import TableMapping
@@ -42,7 +43,7 @@ IGNORED_DELETE = Decision(Outcome.SKIPPED, "ignored_delete")
 IGNORED_TRUNCATE = Decision(Outcome.SKIPPED, "ignored_truncate")
 SAME_KEY = Decision(Outcome.SKIPPED, "same_target_key")
 _NEEDS_KEY = "give the table a primary key, or set message.key.columns in the connector's configuration"
-_NEEDS_FULL = "set REPLICA IDENTITY FULL on the source table, so that changes carry every column"
+NEEDS_FULL = "set REPLICA IDENTITY FULL on the source table, so that changes carry every column"
 
 
 class Maker(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ class Maker(msgspec.Struct, frozen=True):
 
     `inputs` are the indexes of the source columns that are read. `call` gets the whole row, never sees UNAVAILABLE
     among its inputs, and raises `ValueError` or `ArithmeticError` for a row that it cannot compute exactly.
+    `of_change`: it reads more of the change than the row as it is, and gets a wide row (change.py).
     """
 
     column: str
@@ -58,6 +60,7 @@ class Maker(msgspec.Struct, frozen=True):
     call: Callable[[Image], Value] | None = None
     constant: Value = None
     inputs: tuple[int, ...] = ()
+    of_change: bool = False
     masking: Masking | None = None
 
     @property
@@ -110,12 +113,12 @@ class Maker(msgspec.Struct, frozen=True):
             return self.constant
         missing = [index for index in self.inputs if image[index] is UNAVAILABLE]
         if missing:
-            if len(missing) == len(self.inputs):
+            if len(missing) == len(self.inputs) and not self.of_change:
                 return UNAVAILABLE  # nothing that it reads has changed, so it has not
             raise Poison(
                 f"column '{self.column}' needs values that the source did not send",
                 reason="expression_needs_unavailable",
-                hint=_NEEDS_FULL,
+                hint=NEEDS_FULL,
             )
         try:
             return self.call(image)
@@ -124,6 +127,8 @@ class Maker(msgspec.Struct, frozen=True):
 
     def value_before(self, image: Image) -> Value:
         """The value of a before image; UNAVAILABLE where that cannot be told: then it is not compared."""
+        if self.of_change:
+            return UNAVAILABLE
         try:
             return self.value_of(image)
         except Poison:
@@ -166,10 +171,14 @@ class Keys(msgspec.Struct, frozen=True):
         """The target key that belongs to a source key (in the order of `TableSchema.key`)."""
         if self.moves:
             raise missing_key(self.makers, (None,) * len(self.makers))
+        return self.of_image(self.source_image(values))
+
+    def source_image(self, values: Image) -> Image:
+        """A source row of which only the key is known."""
         image: list[Value] = [None] * self.width
         for index, value in zip(self.source_key, values, strict=True):
             image[index] = value
-        return self.of_image(tuple(image))
+        return tuple(image)
 
 
 def missing_key(makers: Sequence[Maker], key: Image) -> Poison:
@@ -177,7 +186,7 @@ def missing_key(makers: Sequence[Maker], key: Image) -> Poison:
     return Poison(
         f"no value for target key column {', '.join(names)}",
         reason="missing_key",
-        hint=f"choose a key whose columns are never NULL, or {_NEEDS_FULL}",
+        hint=f"choose a key whose columns are never NULL, or {NEEDS_FULL}",
     )
 
 
@@ -201,6 +210,9 @@ class Plan:
         self._keys = keys
         self._computes = any(maker.copies is None for maker in makers)
         self._values = self._value_maker()
+        self.of_change = tuple(index for index, maker in enumerate(makers) if maker.of_change)
+        """Target columns whose values are the change's, not the row's: they cannot be told from the row later."""
+        self._widen = change.widener(schema, chain.from_iterable(maker.inputs for maker in makers))
         self._rules = target.rules
         self._key_of = picker(target.key_indexes)
 
@@ -218,7 +230,7 @@ class Plan:
 
     def map_batch(self, events: Sequence[ChangeEvent]) -> list[Mapped | Poison]:
         """The same for many events of this plan's schema version: one entry an event, in order, never raises Poison."""
-        made = iter(self._values([event.after for event in events if event.after is not None]))
+        made = iter(self._values(self._images(events)))
         key_of, moves = self._key_of, self._keys.moves
         upsert = RowOp.UPSERT
         result: list[Mapped | Poison] = []
@@ -229,11 +241,11 @@ class Plan:
                 continue
             values = next(made)
             if isinstance(values, Poison):
-                append(_placed(values, event))
+                append(placed(values, event))
                 continue
             key = key_of(values)
             if None in key or UNAVAILABLE in key:
-                append(_placed(missing_key(self._keys.makers, key), event))
+                append(placed(missing_key(self._keys.makers, key), event))
             elif self._rules is not None:
                 append(self._with_expectations(event, self._moved(event, key, values)))
             elif event.moved_from is not None or (moves and event.op is Op.UPDATE):
@@ -250,6 +262,11 @@ class Plan:
         """The same for a block, or None when some event of it needs more than a row: map them one by one then."""
         images = [image for image in events.after if image is not None]
         deletes = len(images) < len(events)
+        if self._widen is not None:
+            try:
+                images = self._images(events)
+            except Poison:
+                return None
         ignores = self.target.on_delete is DeletePolicy.IGNORE and deletes
         if self._keys.moves or ignores or (self._rules is not None and expects(self._rules, deletes=deletes)):
             return None
@@ -272,6 +289,12 @@ class Plan:
         if any(value is None or value is UNAVAILABLE for value in chain.from_iterable(keys)):
             return None
         return RowBlock(events, keys, values)
+
+    def _images(self, events: Iterable[ChangeEvent]) -> list[Image]:
+        """The rows as they are after these events, those of deletes left out; wide where something reads more."""
+        if self._widen is None:
+            return [event.after for event in events if event.after is not None]
+        return [self._widen(event) for event in events if event.after is not None]
 
     def told(self, image: Image) -> dict[str, Value]:
         """What a source row, whole or not, tells through this mapping: the target's columns that can be worked out."""
@@ -315,22 +338,26 @@ class Plan:
     def _moved(self, event: ChangeEvent, key: Image, values: Image) -> Mapped | Poison:
         """An upsert whose row may have stood under another target key before."""
         try:
-            if event.op is Op.UPDATE and self._keys.moves:
+            if event.op is Op.UPDATE and self._keys.moves and self._stood_there(event):
                 return self._update(event, key, values)
             old = None if self._keys.moves or event.moved_from is None else self._keys.of_source_key(event.moved_from)
         except Poison as error:
-            return _placed(error, event)
-        return _row(event, RowOp.UPSERT, key, values, moved_from=None if old == key else old)
+            return placed(error, event)
+        return made_row(event, RowOp.UPSERT, key, values, moved_from=None if old == key else old)
+
+    def _stood_there(self, event: ChangeEvent) -> bool:
+        """Whether the row that an update changes may be in the target."""
+        return True
 
     def _update(self, event: ChangeEvent, key: Image, values: Image) -> Mapped:
         if event.before is None:
             raise missing_key(self._keys.makers, (None,) * len(key))
         old = self._keys.of_image(event.before)
         if old == key:
-            return _row(event, RowOp.UPSERT, key, values)
+            return made_row(event, RowOp.UPSERT, key, values)
         return (
-            _row(event, RowOp.DELETE, old, None, moved_to=key),
-            _row(event, RowOp.UPSERT, key, values, moved_from=old),
+            made_row(event, RowOp.DELETE, old, None, moved_to=key),
+            made_row(event, RowOp.UPSERT, key, values, moved_from=old),
         )
 
     def _without_after(self, event: ChangeEvent) -> Mapped | Poison:
@@ -342,7 +369,7 @@ class Plan:
         try:
             mapped = self._delete(event)
         except Poison as error:
-            return _placed(error, event)
+            return placed(error, event)
         return mapped if self._rules is None else self._with_expectations(event, mapped)
 
     def _with_expectations(self, event: ChangeEvent, mapped: Mapped | Poison) -> Mapped | Poison:
@@ -386,7 +413,7 @@ class Plan:
         key = keys.of_image(event.before)
         to = None if keys.moves or event.moved_to is None else keys.of_source_key(event.moved_to)
         # The other half, a create, writes the same target row: deleting it here could come after that.
-        return SAME_KEY if to == key else _row(event, RowOp.DELETE, key, None, moved_to=to)
+        return SAME_KEY if to == key else made_row(event, RowOp.DELETE, key, None, moved_to=to)
 
 
 class KeylessPlan:
@@ -434,7 +461,7 @@ def expects(rules: Rules, *, deletes: bool) -> bool:
     return rules.reads_before or rules.detect is Detect.COMMIT_TIME or (deletes and rules.version is not None)
 
 
-def _row(
+def made_row(
     event: ChangeEvent,
     op: RowOp,
     key: Image,
@@ -449,10 +476,10 @@ def _row(
 def _truncated(mapping: TableMapping, event: ChangeEvent) -> MappedRow | Decision:
     """A truncate that counts, whatever is done about it when its turn comes (`TargetTable.on_truncate`)."""
     ignored = mapping.on_truncate is TruncatePolicy.IGNORE
-    return IGNORED_TRUNCATE if ignored else _row(event, RowOp.TRUNCATE, (), None)
+    return IGNORED_TRUNCATE if ignored else made_row(event, RowOp.TRUNCATE, (), None)
 
 
-def _placed(error: CdcError, event: ChangeEvent) -> Poison:
+def placed(error: CdcError, event: ChangeEvent) -> Poison:
     assert isinstance(error, Poison)
     return Poison(error.what, reason=error.reason, where=event.record.where, hint=error.hint)
 

@@ -1,7 +1,8 @@
 """The types of expressions: what a source's column is in SQL, how its canonical values are read and written back, and
 which casts exist.
 
-Inside expressions a numeric is a `Decimal`; all other values keep their canonical form. Columns of other types are
+Inside expressions a numeric is a `Decimal`, and a timestamptz counts microseconds; all other values keep their
+canonical form. Columns of other types are
 *opaque*: they may be tested for NULL and passed through (COALESCE, CASE), no more.
 """
 
@@ -12,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from cdc.mapping import numeric, temporal
+from cdc.mapping import jsons, numeric, temporal
 from cdc.model import NEG_INFINITY, POS_INFINITY, Column, ColumnType, Kind
 
 Convert = Callable[[Any], Any]
@@ -47,21 +48,26 @@ NUMERIC: Final = Type("numeric", ColumnType(Kind.DECIMAL, "numeric"))
 TEXT: Final = Type("text", ColumnType(Kind.TEXT, "text"))
 DATE: Final = Type("date", ColumnType(Kind.DATE, "date"))
 TIMESTAMP: Final = Type("timestamp", ColumnType(Kind.TIMESTAMP, "timestamp"))
+TIMESTAMPTZ: Final = Type("timestamptz", ColumnType(Kind.TIMESTAMPTZ, "timestamptz"))
 UUID: Final = Type("uuid", ColumnType(Kind.UUID, "uuid"))
 JSON: Final = Type("json", ColumnType(Kind.JSON, "json"))
 JSONB: Final = Type("jsonb", ColumnType(Kind.JSON, "jsonb"))
+BYTEA: Final = Type("bytea", ColumnType(Kind.BYTES, "bytea"))
 UNKNOWN: Final = Type("unknown", ColumnType(Kind.TEXT, "text"))
 """A quoted text or NULL before its surroundings say what it is; text when they do not."""
 
 _BY_NAME: Final = {
     each.name: each
-    for each in (BOOLEAN, SMALLINT, INTEGER, BIGINT, NUMERIC, TEXT, DATE, TIMESTAMP, UUID, JSON, JSONB, UNKNOWN)
+    for each in (
+        *(BOOLEAN, SMALLINT, INTEGER, BIGINT, NUMERIC, TEXT, DATE, TIMESTAMP, TIMESTAMPTZ),
+        *(UUID, JSON, JSONB, BYTEA, UNKNOWN),
+    )
 }
 INTEGERS: Final = (SMALLINT, INTEGER, BIGINT)
 LIMIT: Final = {SMALLINT: numeric.INT2, INTEGER: numeric.INT4, BIGINT: numeric.INT8}
-ORDERED: Final = {*INTEGERS, NUMERIC, BOOLEAN, DATE, TIMESTAMP, UUID}
+ORDERED: Final = {*INTEGERS, NUMERIC, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, UUID}
 """Types whose order does not depend on a collation."""
-COMPARABLE: Final = ORDERED | {TEXT}
+COMPARABLE: Final = ORDERED | {TEXT, BYTEA}
 
 _WIDER: Final = {
     SMALLINT: (INTEGER, BIGINT, NUMERIC),
@@ -90,6 +96,8 @@ def of_column(column: Column, source: str) -> Type:
         return NUMERIC if native in _NUMERICS or source == "mariadb" else _opaque(column)
     if kind is Kind.JSON:  # hstore arrives as JSON too, but its -> means something else
         return {"json": JSON, "jsonb": JSONB}.get(native) or _opaque(column)
+    if kind is Kind.BYTES and native == "bytea":
+        return BYTEA
     return _PLAIN.get(kind) or _opaque(column)
 
 
@@ -104,6 +112,7 @@ _PLAIN: Final = {
     Kind.BOOLEAN: BOOLEAN,
     Kind.DATE: DATE,
     Kind.TIMESTAMP: TIMESTAMP,
+    Kind.TIMESTAMPTZ: TIMESTAMPTZ,
     Kind.UUID: UUID,
     Kind.TEXT: TEXT,
     Kind.DECIMAL: NUMERIC,
@@ -132,6 +141,8 @@ def _opaque(column: Column, advice: str | None = None) -> Type:
 
 def decoder(column: Column, type_: Type) -> Convert | None:
     """From canonical values to values inside expressions; None when they are the same."""
+    if type_ == TIMESTAMPTZ:
+        return temporal.instant
     if type_ != NUMERIC:
         return None
     return Decimal if column.type.kind in {Kind.DECIMAL, Kind.INTEGER} else None
@@ -139,6 +150,8 @@ def decoder(column: Column, type_: Type) -> Convert | None:
 
 def encoder(type_: Type) -> Convert | None:
     """The way back."""
+    if type_ == TIMESTAMPTZ:
+        return temporal.instant_iso
     return numeric.text if type_ == NUMERIC else None
 
 
@@ -215,6 +228,7 @@ def cast(from_: Type, to: Type) -> Convert | None:
         (INTEGER, BOOLEAN): bool,
         (DATE, TIMESTAMP): temporal.to_timestamp,
         (TIMESTAMP, DATE): temporal.to_date,
+        (JSON, JSONB): jsons.normal,
         **{(integer, NUMERIC): Decimal for integer in INTEGERS},
     }
     return pairs.get((from_, to))
@@ -228,7 +242,9 @@ def reader(to: Type) -> Convert | None:
         NUMERIC: numeric.from_text,
         DATE: temporal.date_from_text,
         TIMESTAMP: temporal.timestamp_from_text,
+        TIMESTAMPTZ: temporal.instant_from_text,
         UUID: uuid_from_text,
+        JSONB: jsons.normal,
         **{integer: partial(_read_integer, LIMIT[integer]) for integer in INTEGERS},
     }
     return readers.get(to)

@@ -21,6 +21,8 @@ _TIMESTAMP = re.compile(
     r"([0-9]{4,7})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?)?( BC)?"
 )
+_INSTANT = re.compile(r"([+-]?[0-9]{4,6})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?Z")
+_ZONE = re.compile(r" ?(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)")
 _BLANK = " \t\n\r\v\f"
 _WORDS = {"infinity": POS_INFINITY, "-infinity": NEG_INFINITY}
 _UNITS = {
@@ -54,6 +56,9 @@ def days_of(year: int, month: int, day: int) -> int:
     era, of_era = divmod(year, 400)
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+_YEAR_1, _YEAR_10000 = days_of(1, 1, 1) * DAY, days_of(10_000, 1, 1) * DAY
 
 
 def date_in_range(days: int) -> int:
@@ -93,6 +98,46 @@ def timestamp_from_text(value: str) -> int:
     return timestamp_in_range(_checked_days(year, month, day, era) * DAY + within)
 
 
+def instant(value: str) -> int:
+    """The microseconds of a canonical timestamptz."""
+    if value in _WORDS:
+        return _WORDS[value]
+    match = _INSTANT.fullmatch(value)
+    if match is None:
+        raise ValueError("not an instant as YYYY-MM-DDTHH:MM:SS.ffffffZ")
+    year, month, day, hour, minute, second, fraction = match.groups()
+    seconds = (int(hour) * 60 + int(minute)) * 60 + int(second)
+    within = seconds * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+    return days_of(int(year), int(month), int(day)) * DAY + within
+
+
+def instant_iso(micros: int) -> str:
+    """The inverse of `instant`."""
+    if micros in _INFINITE:
+        return "infinity" if micros > 0 else "-infinity"
+    days, within = divmod(micros, DAY)
+    year, month, day = civil(days)
+    seconds, fraction = divmod(within, 1_000_000)
+    sign = "+" if year > 9999 else "-" if year < 0 else ""
+    time = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:06}"
+    return f"{sign}{abs(year):04}-{month:02}-{day:02}T{time}Z"
+
+
+def instant_from_text(value: str) -> int:
+    """What timestamptz's input function reads, of texts that name their zone as a distance from UTC."""
+    trimmed = value.strip(_BLANK)
+    if trimmed.lower() in _WORDS:
+        return _WORDS[trimmed.lower()]
+    zone = _ZONE.search(trimmed, max(trimmed.find(":"), 0))
+    if zone is None or zone.end() != len(trimmed) or "BC" in trimmed:
+        raise ValueError("not a timestamp with its zone, as YYYY-MM-DD HH:MM:SS+00")
+    sign, hours, minutes = zone.groups()
+    if int(hours or 0) > 15 or int(minutes or 0) > 59:
+        raise ValueError("no such time zone")
+    away = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
+    return timestamp_in_range(timestamp_from_text(trimmed[: zone.start()]) + (away if sign == "-" else -away))
+
+
 def date_text(days: int) -> str:
     if days in _INFINITE:
         return "infinity" if days > 0 else "-infinity"
@@ -110,6 +155,33 @@ def timestamp_text(micros: int) -> str:
     if fraction:
         text += f".{fraction:06}".rstrip("0")
     return text + (f" {era}" if era else "")
+
+
+_FORMATS = ("%Y", "%m", "%d", "%H", "%M", "%S")
+
+
+def pattern(text: str) -> tuple[str, ...] | None:
+    """The parts of a to_char format, as sqlglot writes it; None when there is something else in it than we know."""
+    parts = tuple(re.findall(r"%[A-Za-z]|[-/.:, ]", text))
+    known = all(len(part) == 1 or part in _FORMATS for part in parts)
+    return parts if known and "".join(parts) == text and parts else None
+
+
+def formatted(parts: tuple[str, ...], micros: int) -> str:
+    """to_char of a timestamp in the years 1 to 9999."""
+    if not _YEAR_1 <= micros < _YEAR_10000:
+        raise ArithmeticError("to_char of a year that has not four digits")
+    days, within = divmod(micros, DAY)
+    year, month, day = civil(days)
+    seconds = within // 1_000_000
+    values = {"%Y": f"{year:04}", "%m": f"{month:02}", "%d": f"{day:02}"}
+    values |= {"%H": f"{seconds // 3600:02}", "%M": f"{seconds // 60 % 60:02}", "%S": f"{seconds % 60:02}"}
+    return "".join([values.get(part, part) for part in parts])
+
+
+def make_date(year: int, month: int, day: int) -> int:
+    """make_date: a negative year is before Christ."""
+    return date_in_range(_checked_days(str(abs(year)), str(month), str(day), " BC" if year < 0 else None))
 
 
 def to_timestamp(days: int) -> int:

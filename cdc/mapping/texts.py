@@ -6,9 +6,11 @@ Case follows Unicode's simple mappings (one character to one character), which i
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
 from cdc.mapping.numeric import INT4
@@ -147,6 +149,42 @@ def reverse(value: str) -> str:
 
 def md5(value: str) -> str:
     return hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
+
+
+def digest(name: str) -> Callable[[bytes], bytes]:
+    """The function of a hash's name."""
+    make = getattr(hashlib, name)
+    return lambda value: bytes(make(value).digest())
+
+
+def convert_to(value: str, encoding: str) -> bytes:
+    if encoding.lower() not in {"utf8", "utf-8"}:
+        raise ValueError("convert_to: only 'UTF8' is available")
+    return value.encode()
+
+
+def encode(value: bytes, form: str) -> str:
+    """As hex or base64, which has lines of 76 characters."""
+    if form.lower() == "hex":
+        return value.hex()
+    if form.lower() != "base64":
+        raise ValueError("encode: only 'hex' and 'base64' are available")
+    text = base64.b64encode(value).decode()
+    return "\n".join(text[start : start + 76] for start in range(0, len(text), 76))
+
+
+def translate(value: str, characters: str, instead: str) -> str:
+    """Each of the characters by the one at its place in `instead`, or by nothing; the first of equals counts."""
+    table: dict[int, str | None] = {}
+    for place, char in enumerate(characters):
+        table.setdefault(ord(char), instead[place : place + 1] or None)
+    return value.translate(table)
+
+
+def repeat(value: str, count: int) -> str:
+    if len(value) * count > MAX_LENGTH:
+        raise ValueError("requested length too large")
+    return value * count
 
 
 def like(value: str, pattern: str) -> bool:

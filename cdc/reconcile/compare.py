@@ -23,6 +23,7 @@ from cdc.db import postgres
 from cdc.engine.targets import open_rows
 from cdc.entries import MariaDbTargetSettings, PostgresTargetSettings, SqliteTargetSettings
 from cdc.errors import Usage
+from cdc.mapping.expressions import reads_change
 from cdc.mapping.model import Pipeline, TableMapping
 from cdc.model import TargetTable
 from cdc.reconcile.columns import POSTGRES_SESSION
@@ -119,6 +120,10 @@ def _left_out(settings: Settings, pipeline: Pipeline, mapping: TableMapping) -> 
     if mapping.contributor is not None:
         return NotCompared(
             f"{pipeline.label}/{mapping.to}", "has rows that several sources make: no one of them tells all"
+        )
+    if mapping.where is not None and reads_change(mapping.where):
+        return NotCompared(
+            f"{pipeline.label}/{mapping.to}", "has a filter over the changes themselves, which the source does not keep"
         )
     if mapping.history is not None:
         return NotCompared(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from cdc.errors import Poison
 from cdc.keys import Keyring
 from cdc.mapping.compile import compile_table
@@ -153,9 +155,16 @@ class Comparison:
         events = [ChangeEvent(_RECORD, schema, Op.READ, _NOWHERE, None, image) for image in page]
         for image, mapped in zip(page, self._plan.map_batch(events), strict=True):
             if isinstance(mapped, MappedRow):
-                yield mapped
+                yield self._comparable(mapped)
             elif isinstance(mapped, Poison):
                 yield Refused(self._key_of(image), mapped.what)
+
+    def _comparable(self, row: MappedRow) -> MappedRow:
+        """Without what a column took from the change that brought the row: nobody can tell that any more."""
+        if not self._plan.of_change or row.values is None:
+            return row
+        own = [UNAVAILABLE if index in self._plan.of_change else value for index, value in enumerate(row.values)]
+        return msgspec.structs.replace(row, values=tuple(own))
 
     def _key_of(self, image: Image) -> Image | None:
         columns = self._rows.schema.columns
@@ -220,7 +229,8 @@ def _origin(mapping: TableMapping, name: str) -> str | None:
     """The source column that the target column `name` copies."""
     spec = mapping.columns.named.get(name)
     if spec is not None:
-        return None if spec.masked else spec.copy_
+        changed = spec.masked or spec.map is not None or spec.default is not None
+        return None if changed else spec.copy_
     everything = mapping.columns.everything
     renamed = {} if everything is None else {target: source for source, target in everything.rename.items()}
     return renamed.get(name, name)

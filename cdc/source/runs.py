@@ -98,10 +98,9 @@ class Segment:
         topic, partition = raws[0].topic, raws[0].partition
         offsets, keys, timestamps = zip(*map(_REST, raws), strict=True)
 
-        def again(index: int) -> ChangeEvent:
+        def record(index: int) -> RawRecord:
             value = b"%s%s}" % (prefix, payloads[index])
-            raw = RawRecord(topic, partition, offsets[index], keys[index], value, (), timestamps[index])
-            return event(raw, plan, envelopes[index], positions[index])
+            return RawRecord(topic, partition, offsets[index], keys[index], value, (), timestamps[index])
 
         return EventBlock(
             plan.schema,
@@ -112,9 +111,10 @@ class Segment:
             self.before[:number],
             sum(map(len, payloads)),
             next((time for time in map(_time, reversed(envelopes)) if time is not None), None),
-            again,
+            lambda index: event(record(index), plan, envelopes[index], positions[index]),
             lambda: [envelope.op != "u" for envelope in envelopes],
             lambda: list(map(_time, envelopes)),
+            record,
             lambda: [(envelope.op, source_time(envelope.source)) for envelope in envelopes],
         )
 

@@ -128,8 +128,9 @@ class RestTransaction:
         delivery = Delivery(
             table.mapping, hold, _hashed(hold), key, operation, row.position, place, row.record.offset, message.encode()
         )
-        if operation == "delete" and last is not None and not last.present:
-            self._know([delivery])  # it was deleted before: nothing has to be said
+        given = last.present if last is not None else not row.filtered
+        if operation == "delete" and not given:
+            self._know([delivery])  # it was deleted before, or never given: nothing has to be said
             return None
         return delivery
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from cdc.engine.targets import open_target
-from cdc.errors import Terminal
+from cdc.errors import Terminal, Usage
 from cdc.mapping.load import loads
 from cdc.model import Position, RawRecord
 from cdc.reconcile.compare import compare
@@ -103,6 +103,26 @@ def test_missing_surplus_different(world: World) -> None:
     assert [(cell.column, cell.expected, cell.actual) for cell in by_key["3",].cells] == [("v", "c", "!")]
     assert [(cell.expected, cell.actual) for cell in by_key["5",].cells] == [(None, "")]
     assert world.now >= SETTLE_S
+
+
+def test_a_filter_and_values_of_the_change(world: World) -> None:
+    """Rows outside of `where` are surplus; a column that tells of the change cannot be told from the row."""
+    columns = "{'*': {}, w: {sql: meta.operation}}"
+    world.mapping = f"{{from: public.t, to: main.t, where: \"v = 'a' or id > 5\", columns: {columns}}}"
+    world.at_source((1, "a", None), (2, "b", None), (3, None, None), (4, None, None), (6, None, None))
+    world.at_copy((1, "a", "update"), (6, None, "create"))
+    found = world.compare()
+    assert found.equal
+    assert (found.source_rows, found.target_rows, found.unchecked) == (5, 2, 2)
+    world.at_copy((3, None, "update"))
+    found = world.compare()
+    assert (found.missing, found.surplus, found.different) == (0, 1, 0)
+
+
+def test_a_filter_over_the_changes_cannot_be_compared(world: World) -> None:
+    world.mapping = "{from: public.t, to: main.t, where: \"meta.operation <> 'read'\"}"
+    with pytest.raises(Usage, match="a filter over the changes"):
+        world.compare()
 
 
 def test_what_was_on_its_way_is_no_difference(world: World) -> None:

@@ -7,10 +7,11 @@ from functools import cache
 from hypothesis import strategies as st
 
 from cdc.mapping.temporal import TRUNCATIONS
+from tests.conformance.test_expressions_documents import DOCUMENTS_AND_OTHERS
 
-MAY_PARK = ("::", "cast(", "initcap(")
+MAY_PARK = ("::", "cast(", "initcap(", "to_char(")
 """Where a value may be parked that PostgreSQL takes: casts from text (spellings that depend on version or DateStyle),
-and initcap (letters that depend on the locale)."""
+initcap (letters that depend on the locale), to_char (years without four digits)."""
 
 _CASTS = """
 i2: smallint integer bigint numeric text
@@ -21,9 +22,9 @@ b: boolean integer text
 d: date timestamp text
 ts: timestamp date text
 u: uuid text
-js: text
+js: text jsonb
 jb: text
-t: text smallint integer bigint numeric boolean date timestamp uuid
+t: text smallint integer bigint numeric boolean date timestamp timestamptz uuid jsonb
 """
 _FIELDS = ("year", "isoyear", "month", "day", "quarter", "week", "dow", "isodow", "doy")
 _PAIRS = ("i2 ? i2", "i4 ? j4", "i8 ? i4", "n ? m", "m ? i8")
@@ -257,7 +258,7 @@ CASES = [
     *(f"date_trunc('{unit}', ts)" for unit in (*TRUNCATIONS, "MONTH")),
     *(f"extract({field} from d)" for field in _FIELDS),
     *(f"extract({field} from ts)" for field in (*_FIELDS, "hour", "minute", "second")),
-    *(line for line in _LISTED.split("\n") if line),
+    *(line for line in (_LISTED + DOCUMENTS_AND_OTHERS).split("\n") if line),
 ]
 
 
@@ -266,6 +267,7 @@ _LEAVES = {
     "number": "i2|i4|j4|i8|n|m|0|1|-2|2.50|1000000|0.001|NULL::numeric|NULL",
     "text": "t|s|t|s|jb->>'a'|''|'a'|'Ab'|' x '|','|'12'|'é%'|NULL::text",
     "condition": "b|c|true|false|null|b is null",
+    "json": "jb|jb|js::jsonb|jb->'o'|to_jsonb(t)",
     "date": "d|e|date '2024-02-29'|ts::date|'2000-01-01'",
     "timestamp": "ts|us|d::timestamp|timestamp '1999-12-31 23:59:59.5'",
 }
@@ -296,6 +298,8 @@ abs( $N )
 round( $N )
 round( $N , $I )
 floor( $N )
+trunc( $N , $I )
+sign( $N )
 ceil( $N )
 mod( $N , $N )
 greatest( $N , $N )
@@ -310,6 +314,10 @@ length( $T )
 """,
     "text": """
 $T || $T
+$J ->> 'a'
+$J #>> '{o,a}'
+translate( $T , $T , $T )
+encode(sha256(convert_to( $T , 'UTF8')), 'hex')
 $T || $N
 $D || $T
 lower( $T )
@@ -333,7 +341,16 @@ $S ::text
 $C ::text
 $T ::varchar(2)
 """,
+    "json": """
+jsonb_build_object( $T , $N , 'k' , $J )
+jsonb_build_array( $J , $C , $D , $T )
+to_jsonb( $N )
+$J -> 'a'
+$J -> 0
+$J #> '{o,k}'
+""",
     "condition": """
+$J ? 'a'
 $N = $N
 $N <> $N
 $N < $N
@@ -373,7 +390,7 @@ least( $S , $S )
 greatest( $D , $S )
 """,
 }
-_HOLES = {"N": "number", "I": "integer", "T": "text", "C": "condition", "D": "date", "S": "timestamp"}
+_HOLES = {"N": "number", "I": "integer", "T": "text", "C": "condition", "D": "date", "S": "timestamp", "J": "json"}
 
 
 def expressions() -> st.SearchStrategy[str]:

@@ -26,6 +26,8 @@ COLUMNS = {
     "js": "json",
     "jb": "jsonb",
     "ch": "char(6)",
+    "tz": "timestamptz",
+    "by": "bytea",
 }
 _KINDS = {
     "smallint": (Kind.INTEGER, "int2"),
@@ -39,6 +41,8 @@ _KINDS = {
     "boolean": (Kind.BOOLEAN, "bool"),
     "date": (Kind.DATE, "date"),
     "timestamp": (Kind.TIMESTAMP, "timestamp"),
+    "timestamptz": (Kind.TIMESTAMPTZ, "timestamptz"),
+    "bytea": (Kind.BYTES, "bytea"),
     "uuid": (Kind.UUID, "uuid"),
     "json": (Kind.JSON, "json"),
     "jsonb": (Kind.JSON, "jsonb"),
@@ -84,7 +88,18 @@ _JSON = [
     '{"a": "x", "n": 1.50, "b": true, "z": null, "o": {"a": "deep", "k": [1, 2]}}',
     *('{"a": "h\\u00e9\\n\\"q\\" \\ud83d\\ude00"}', '{"a": 1e2}', "{}", "[1,2]", '"a"', "null", "12"),
     *(' { "a" : { "a" : [ 1 , { "b" : 2 } ] } } ', '{"a": "one", "a": "two"}', '{"a": ""}', '{"n": -0.0, "a": false}'),
+    '{"b": 1, "aa": 2, "a": 3, "é": 4, "zz": [1e3, 1.0E-2, -5, {"k": [], "o": {}}]}',
+    *("[]", '[["a", {"a": 7}], "a", null]'),
 ]
+
+
+def zoned(timestamp: str) -> str:
+    """A timestamp's text as that of a timestamptz in UTC."""
+    if timestamp.endswith("infinity"):
+        return timestamp
+    return f"{timestamp.removesuffix(' BC')}+00{' BC' if timestamp.endswith(' BC') else ''}"
+
+
 _BY_TYPE: dict[str, list[Any]] = {
     "smallint": _INT2,
     "integer": _INT4,
@@ -97,6 +112,8 @@ _BY_TYPE: dict[str, list[Any]] = {
     "boolean": [True, False],
     "date": _DATE,
     "timestamp": _TIMESTAMP,
+    "timestamptz": [zoned(each) for each in _TIMESTAMP],
+    "bytea": ["", r"\x00ff10", r"\x" + "ab" * 70],
     "json": _JSON,
     "jsonb": _JSON,
     "uuid": ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "00000000-0000-0000-0000-000000000000"],

@@ -417,3 +417,72 @@ def test_a_requested_change_of_the_target_key_is_held_under_both() -> None:
     changed = msgspec.structs.replace(record, value=json.dumps(payload, separators=(",", ":")).encode())
     found = set_aside(changed, "me", feed.decoder, feed.plans.of, feed.plans.mappings_of)
     assert [parked.hold for _, parked in found] == ['[4,"a"]', '[4,"b"]']
+
+
+ROUTES = """
+pipeline: simulated
+source: crm
+target: hub
+tables:
+  - {from: public.people, to: hub.people, where: "name <> 'z'"}
+  - {from: public.people, to: hub.others, where: "name = 'z'", columns: {"*": {}, how: {sql: meta.operation}}}
+"""
+
+
+def test_one_table_goes_two_ways_by_its_rows() -> None:
+    """What is plain comes in blocks, and a block of which some rows are outside is taken apart."""
+    feed = Feed(pipeline=ROUTES)
+    for key, name in ((4, "a"), (5, "z"), (6, "b")):
+        feed.source.put(key, name, None)
+    feed.intake.add(feed.records())
+    people, others = feed.take().tables
+    assert [row.key for row in people.rows if isinstance(row, MappedRow)] == [(4,), (6,)]
+    assert [row.values for row in others.rows if isinstance(row, MappedRow)] == [(5, "z", None, "create")]
+    feed.source.put(4, "c", None)
+    feed.source.put(6, "z", None)
+    feed.intake.add(feed.records())
+    batch = feed.take()
+    people, others = batch.tables
+    found = [(row.op, row.key) for table in batch.tables for row in table.rows if isinstance(row, MappedRow)]
+    gone, came = (RowOp.DELETE, (6,)), (RowOp.UPSERT, (6,))
+    assert found == [(RowOp.UPSERT, (4,)), gone, (RowOp.DELETE, (4,)), came]
+    feed.source.put(7, "z", None)
+    feed.intake.add(feed.records())
+    tallies = [(tally.mapping, tally.reason, tally.number) for tally in feed.take().skipped]
+    assert tallies == [("simulated/hub.people", "filtered", 1)]
+
+
+def test_plain_rows_inside_of_a_filter_stay_in_blocks() -> None:
+    feed = Feed(pipeline=ROUTES)
+    feed.source.put(4, "a", None)
+    feed.intake.add(feed.records())
+    feed.take()
+    for key in (4, 5, 6):
+        feed.source.put(key, "z", None)
+    feed.source.delete(5)
+    feed.intake.add(feed.records())
+    others = feed.take().tables[1]
+    assert others.writes is not None
+    assert [row.values and row.values[-1] for row in others.rows if isinstance(row, MappedRow)] == [
+        "update",
+        "create",
+        "create",
+        None,
+    ]
+
+
+def test_an_old_row_that_did_not_come_exactly_parks_its_change_only() -> None:
+    """The block does without old rows; this mapping reads them."""
+    columns = '{"*": {}, was: {sql: before.name}}'
+    feed = Feed(pipeline=PIPELINE.rstrip() + f"\n    columns: {columns}\n")
+    for key in (4, 5):
+        feed.source.put(key, "a", None)
+    feed.intake.add(feed.records())
+    feed.take()
+    for key in (4, 5):
+        feed.source.put(key, "b", None)
+    good, bad = feed.records()
+    before = {"id": 5, "name": 7, "notes": None}
+    feed.intake.add([good, changed(bad, before=before)])
+    (table,) = feed.take().tables
+    assert [type(row).__name__ for row in table.rows] == ["MappedRow", "Parked"]
