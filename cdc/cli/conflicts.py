@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from cdc.cli import shown
 from cdc.cli.common import Connections, Mappings
@@ -43,7 +43,9 @@ def list_(
     since: Annotated[
         str | None, Parameter(help="Only since then (counts: since that hour); ISO 8601, without a zone UTC.")
     ] = None,
-    limit: Annotated[int, Parameter(help="At most so many of a pipeline, the newest.")] = 100,
+    limit: Annotated[
+        int, Parameter(help="At most so many of a pipeline, the newest.", validator=validators.Number(gte=1))
+    ] = 100,
     pipeline: Only = (),
     output: Output = "table",
     mappings: Mappings = _MAPPINGS,
@@ -141,7 +143,11 @@ def _print_simulated(found: Simulated) -> None:
             for column in row.columns if row.old is not None or row.new is not None else ():
                 console.print(f"        {column}: {_cell(row.old, column)} → {_cell(row.new, column)}")
     if not found.differences and not found.rows:
-        console.print("the new rules decide everything alike")
+        kept = "what others wrote to the target is not recorded, so conflicts with that are not replayed"
+        same = f"the new rules decide all of these changes alike; {kept}"
+        console.print(
+            same if any(old or new for _, _, old, new in found.words) else "there are no changes in that time"
+        )
 
 
 def _print_groups(groups: list[tuple[str, str, int]], by: str) -> None:

@@ -83,7 +83,10 @@ def _print(found: Explanation) -> None:
     state = "is there" if found.there else "is not there, by the rules"
     console.print(f"{found.table} {found.key} {state}; worked out last at {_time(found.written_at)}")
     if found.stale_rules:
-        console.print("it was last written by other rules than the file's: the next change of any source brings these")
+        console.print(
+            "it was last written by other rules: what is shown comes with the next change of any source, or now"
+        )
+        console.print("by cdc conflicts reapply")
     if found.columns:
         table = shown.table("column", "value", "from", "rule", "changed", "others say")
         for each in found.columns:

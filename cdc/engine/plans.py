@@ -66,6 +66,9 @@ class Plans:
             ]
             self._plans[schema.version] = plans
             self._tell_change(topic, schema)
+            for plan in plans:
+                for found in plan.warnings if isinstance(plan, Plan) else ():
+                    _log.warning("mapping", where=found.where, what=found.message, hint=found.help)
         return plans
 
     def _tell_change(self, topic: str, schema: TableSchema) -> None:
