@@ -12,10 +12,14 @@ from cdc.target.base import Parked
 _SCHEMA = TableSchema("tape", "postgresql", "public", "tape", (), 0)
 
 
-def in_blocks(rows: Iterable[MappedRow]) -> list[RowBlock | MappedRow | Parked]:
-    """The same rows in the same order."""
+def in_blocks(rows: Iterable[MappedRow], *, timed: bool = False) -> list[RowBlock | MappedRow | Parked]:
+    """The same rows in the same order. `timed`: for tables that read the times of blocks."""
     found: list[RowBlock | MappedRow | Parked] = []
-    for (plain, _), group in groupby(rows, lambda row: (_is_plain(row), (row.record.topic, row.record.partition))):
+
+    def kind(row: MappedRow) -> tuple[bool, tuple[str, int]]:
+        return _is_plain(row, timed), (row.record.topic, row.record.partition)
+
+    for (plain, _), group in groupby(rows, kind):
         if plain:
             found.append(_block(list(group)))
         else:
@@ -23,9 +27,10 @@ def in_blocks(rows: Iterable[MappedRow]) -> list[RowBlock | MappedRow | Parked]:
     return found
 
 
-def _is_plain(row: MappedRow) -> bool:
+def _is_plain(row: MappedRow, timed: bool) -> bool:
     moves = row.moved_from is not None or row.moved_to is not None
-    ruled = row.before is not None or row.time_us is not None  # what tables with such rules read of single rows
+    # What tables with such rules read of single rows.
+    ruled = row.before is not None or (row.time_us is not None and not timed)
     return not moves and not ruled and row.op is not RowOp.TRUNCATE and UNAVAILABLE not in (row.values or ())
 
 

@@ -49,6 +49,9 @@ from tests.tapes import REFUSED_TEXT, expected, play
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 _numbers = itertools.count(1)
 
+IDLE_S = 120
+"""The tests' own process may be kept waiting for longer than a worker would be, and nobody here tries again."""
+
 
 class Bench:
     """One target's storage. `differences`: what the suite may not expect of it, by a case's name, with the reason;
@@ -62,8 +65,9 @@ class Bench:
     integer = "bigint"
     """Its type for the keys of the suite's tables."""
 
-    def target(self) -> Target:
-        """Another connection to it, not open yet."""
+    def target(self, idle_s: int = IDLE_S) -> Target:
+        """Another connection to it, not open yet. `idle_s`: how long its transactions may stand still, where a server
+        ends those of frozen workers."""
         raise NotImplementedError
 
     def operator(self) -> Operator:
@@ -181,6 +185,7 @@ class MemoryBench(Bench):
             "operator": "nobody operates it",
             "values": "it keeps canonical values as they are",
             "lost connection": "it has none to lose",
+            "frozen worker": "nobody watches it",
         }
     )
 
@@ -188,7 +193,7 @@ class MemoryBench(Bench):
         self.storage = Storage()
         self.refusing: set[str] = set()
 
-    def target(self) -> Target:
+    def target(self, idle_s: int = IDLE_S) -> Target:
         return MemoryTarget(
             self.storage, lambda table, values: table.mapping not in self.refusing or values[1] != REFUSED_TEXT
         )
@@ -238,8 +243,8 @@ class PostgresBench(Bench):
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.dsn, autocommit=True)
 
-    def target(self) -> Target:
-        return PostgresTarget(self.connect)
+    def target(self, idle_s: int = IDLE_S) -> Target:
+        return PostgresTarget(self.connect, {"idle_in_transaction_session_timeout": f"{idle_s}s"})
 
     def operator(self) -> Operator:
         return PostgresOperator(self.connect)
@@ -272,6 +277,7 @@ class PostgresBench(Bench):
 
 
 class SqliteBench(Bench):
+    differences = MappingProxyType({"frozen worker": "no server watches it: its lock goes when its process does"})
     integer = "INTEGER"
     shows = MappingProxyType(
         {
@@ -302,7 +308,7 @@ class SqliteBench(Bench):
     def connect(self, create: bool) -> SqliteDatabase:
         return SqliteDatabase(self.path, create=create, durable=False, wait_s=5)
 
-    def target(self) -> Target:
+    def target(self, idle_s: int = IDLE_S) -> Target:
         return SqliteTarget(self.connect)
 
     def operator(self) -> Operator:
@@ -377,7 +383,7 @@ class MariaDbBench(Bench):
         self.database = database
         self.reader = self.connect(True)
 
-    def connect(self, create: bool) -> MariaDbDatabase:
+    def connect(self, create: bool, idle_s: int = IDLE_S) -> MariaDbDatabase:
         at = self.database.server
         settings = MariaDbTargetSettings(
             name="target",
@@ -388,14 +394,14 @@ class MariaDbBench(Bench):
             password=Secret.of(at.password),
             database=self.database.name,
         )
-        return open_database(settings, settings.database)
+        return open_database(settings, settings.database, {"idle_transaction_timeout": str(idle_s)})
 
     def table(self, policy: DeletePolicy = DeletePolicy.DELETE, **rules: Any) -> TargetTable:
         """In the database of the test, beside the state."""
         return msgspec.structs.replace(super().table(policy, **rules), namespace=self.database.name)
 
-    def target(self) -> Target:
-        return MariaDbTarget(self.connect)
+    def target(self, idle_s: int = IDLE_S) -> Target:
+        return MariaDbTarget(lambda create: self.connect(create, idle_s))
 
     def operator(self) -> Operator:
         return SqlOperator(self.connect)

@@ -272,7 +272,7 @@ class Player:
         for name, table in self.tables.items():
             rows = [row for source, row in tape if source == name]
             if rows:
-                batch = TableBatch(table, in_blocks(rows) if self._blocks else [*rows])
+                batch = TableBatch(table, in_blocks(rows, timed=True) if self._blocks else [*rows])
                 batch.fold()
                 tables.append(batch)
                 moves.append(self._move(name, len(rows)))

@@ -55,7 +55,7 @@ _INSERT = re.compile(r"(INSERT .*? VALUES )(\(.*?\))( ON DUPLICATE KEY UPDATE .*
 
 class MariaDbDatabase(Savepoints):
     """`connect` opens a connection in autocommit mode with `FLAGS`, in UTC and strict mode, whose current database is
-    the state's (see `cdc.db.mariadb`)."""
+    the state's (see `cdc.db.mariadb`). `session`: server variables (SQL literals) that differ from ours."""
 
     now = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
     for_update = " FOR UPDATE"
@@ -63,7 +63,10 @@ class MariaDbDatabase(Savepoints):
     id_type = "BIGINT AUTO_INCREMENT PRIMARY KEY"
     counts_upserts = True
 
-    def __init__(self, connect: Callable[[], pymysql.Connection[Any]]) -> None:
+    def __init__(
+        self, connect: Callable[[], pymysql.Connection[Any]], session: Mapping[str, str] | None = None
+    ) -> None:
+        self._session = session or {}
         self._connection = connect()
         try:
             self._prepare_session()
@@ -83,7 +86,7 @@ class MariaDbDatabase(Savepoints):
         if numbers < _OLDEST[product]:
             wanted = ".".join(map(str, _OLDEST[product]))
             raise Terminal(f"the target is {product} {version}", hint=f"{wanted} or newer is needed")
-        session = {**_SESSION, **(_MARIADB_SESSION if self.is_mariadb else {})}
+        session = {**_SESSION, **(_MARIADB_SESSION if self.is_mariadb else {}), **self._session}
         self.run("SET SESSION " + ", ".join(f"{variable} = {value}" for variable, value in session.items()))
         # Without the gap locks of REPEATABLE READ, which make writers of neighbouring keys wait for each other.
         self.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -206,10 +209,13 @@ class MariaDbDatabase(Savepoints):
             self._connection.close()
 
 
-def open_database(settings: DatabaseSettings, database: str) -> MariaDbDatabase:
-    """A connection with the entry's account; `database`: that of the state. Raises `Transient` or `Terminal`."""
+def open_database(
+    settings: DatabaseSettings, database: str, session: Mapping[str, str] | None = None
+) -> MariaDbDatabase:
+    """A connection with the entry's account; `database`: that of the state; `session`: see there. Raises `Transient`
+    or `Terminal`."""
     return MariaDbDatabase(
-        lambda: mariadb.connect(settings, database=database, flags=FLAGS, read_timeout_s=READ_TIMEOUT_S)
+        lambda: mariadb.connect(settings, database=database, flags=FLAGS, read_timeout_s=READ_TIMEOUT_S), session
     )
 
 

@@ -158,3 +158,26 @@ def test_a_change_of_policy_keeps_what_is_there(bench: Bench) -> None:
         target.close()
         tapes.play(target, soft, [tape.delete(1, (2, 0))], [], owner)
     assert bench.visible(soft) == {(1,): (1, "a", "x", True), (2,): (2, "b", "y", False)}
+
+
+def test_a_worker_that_stands_still_is_cut_off(bench: Bench) -> None:
+    """It keeps no locks: the next one takes its partition meanwhile, and it hears of it as of any lost connection."""
+    differs(bench, "frozen worker")
+    owner, frozen, other = Owner(bench.table().name, "target"), bench.target(idle_s=1), bench.target()
+    with closing(frozen), closing(other):
+        frozen.open(owner)
+        other.open(owner)
+        (mark,) = frozen.take({PARTITION: "id"})
+        taken = []
+
+        def stand_still() -> None:
+            with frozen.begin() as transaction:
+                transaction.advance([Advance(PARTITION, mark.fence, None, 5, "")])
+                taken.extend(other.take({PARTITION: "id"}))  # waits for the row that the first one holds
+
+        with pytest.raises(Transient):
+            stand_still()
+        assert [(each.next, each.fence) for each in taken] == [(None, mark.fence + 1)]
+        frozen.close()
+        frozen.open(owner)
+        assert frozen.watermarks() == taken
