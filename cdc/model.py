@@ -467,6 +467,10 @@ class Decision(msgspec.Struct, frozen=True):
     conflict: Conflict | None = None
 
 
+APPLIED = Decision(Outcome.APPLIED)
+STALE = Decision(Outcome.SKIPPED, "stale")
+
+
 class Write(msgspec.Struct, frozen=True):
     """One key's change in a round of a batch, after folding: what a target's `Transaction.write` receives.
 

@@ -55,6 +55,8 @@ from typing import Any, NamedTuple
 
 from cdc.errors import Terminal
 from cdc.model import (
+    APPLIED,
+    STALE,
     UNAVAILABLE,
     Action,
     Combine,
@@ -274,8 +276,6 @@ class Facts(NamedTuple):
     winners: frozenset[Action] = frozenset()
 
 
-APPLIED = Decision(Outcome.APPLIED)
-STALE = Decision(Outcome.SKIPPED, "stale")
 UPDATE_MISSING = Decision(Outcome.PARKED, "update_missing")
 
 

@@ -2,6 +2,7 @@
 
     source           a PostgreSQL source with its connector running, one a file (what earlier tests wrote must be
                      read by every later pipeline); nobody writes to it by itself                             -> Source
+    fresh            another source, for one test                                                             -> Source
     pipelines        makes pipelines on it with targets of their own: `pipelines()`                           -> Maker
     breakable_stack  a stack whose parts a test may kill: the run's own, or an extra one when the run's is
                      somebody else's (CDC_TEST_STACK)                                                         -> Stack
@@ -36,6 +37,17 @@ def source(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with (
         new_postgres_database(stack.endpoints.postgres) as database,
         captured_source(stack, database, unique("f"), folder, items=SEEDED_ITEMS) as made,
+    ):
+        made.captured()
+        yield made
+
+
+@pytest.fixture
+def fresh(stack: Stack, tmp_path: Path) -> Iterator[Source]:
+    """A source of the test's own, with 60 items."""
+    with (
+        new_postgres_database(stack.endpoints.postgres) as database,
+        captured_source(stack, database, unique("s"), tmp_path, items=60) as made,
     ):
         made.captured()
         yield made

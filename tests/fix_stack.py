@@ -21,12 +21,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
 import pytest
 from psycopg import sql
 
+from cdc.references import Secret
 from cdc.stack import Server, Stack
 from cdc.stack.process import birth
 
@@ -44,6 +46,18 @@ class Database:
     def dsn(self) -> str:
         """For psycopg."""
         return self.server.url("postgresql", self.name)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For the models of `cdc.entries`: where it is, and as whom."""
+        at = self.server
+        return {
+            "host": at.host,
+            "port": at.port,
+            "user": at.user,
+            "password": Secret.of(at.password),
+            "database": self.name,
+        }
 
     @property
     def arguments(self) -> dict[str, object]:

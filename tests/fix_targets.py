@@ -22,7 +22,6 @@ import pytest
 from cdc.db import mariadb
 from cdc.entries import MariaDbTargetSettings
 from cdc.model import DeletePolicy, MappedRow, Position, TargetTable
-from cdc.settings import Secret
 from cdc.target import mariadb_outlook, postgres_outlook, sqlite_outlook
 from cdc.target.base import Owner, Target, hold_of
 from cdc.target.beside import Beside
@@ -384,15 +383,10 @@ class MariaDbBench(Bench):
         self.reader = self.connect(True)
 
     def connect(self, create: bool, idle_s: int = IDLE_S) -> MariaDbDatabase:
-        at = self.database.server
         settings = MariaDbTargetSettings(
             name="target",
             kind="mariadb",
-            host=at.host,
-            port=at.port,
-            user=at.user,
-            password=Secret.of(at.password),
-            database=self.database.name,
+            **self.database.settings,
         )
         return open_database(settings, settings.database, {"idle_transaction_timeout": str(idle_s)})
 

@@ -9,12 +9,11 @@ import structlog
 
 from cdc.control.operate import opened, who
 from cdc.control.park import Place
-from cdc.engine.deployed import file_of, read
+from cdc.engine.deployed import file_of, newest, read
 from cdc.errors import Transient, Usage
 from cdc.mapping.model import Pipeline
 from cdc.model import TopicPartition
 from cdc.settings import Settings
-from cdc.target.operator import Operator
 from cdc.target.versions import Deployed, in_force, version_at
 
 _log = structlog.get_logger(__name__)
@@ -26,10 +25,6 @@ def text_of(pipeline: Pipeline) -> str:
     """The whole file's text."""
     assert pipeline.document is not None, "a pipeline comes from a text"
     return pipeline.document.file.text
-
-
-def newest(operator: Operator) -> Deployed | None:
-    return next(iter(operator.versions()), None)
 
 
 def says_the_same(one: Pipeline, other: Pipeline) -> bool:
@@ -87,9 +82,9 @@ def version_of(settings: Settings, pipeline: Pipeline, place: Place) -> Deployed
     """The version that applied a record, or will. Raises `Usage` when none was deployed then."""
     with opened(settings, pipeline) as operator:
         versions = operator.versions()
-        newest = versions[0].number if versions else 0
-        known = in_force(operator.switches(), newest).get(TopicPartition(place.topic, place.partition))
-    number = newest if known is None else version_at(known, place.offset)
+        last = versions[0].number if versions else 0
+        known = in_force(operator.switches(), last).get(TopicPartition(place.topic, place.partition))
+    number = last if known is None else version_at(known, place.offset)
     found = next((version for version in versions if version.number == number), None)
     if found is None:
         raise Usage(f"no version was deployed when {place} was applied", hint="a file was run, as it was then")

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from cdc.author.changes import Change, compare, reloads
-from cdc.author.deployment import newest, text_of
+from cdc.author.deployment import text_of
 from cdc.author.keys import OpenKeys
 from cdc.control.operate import opened
 from cdc.control.run import pipeline_placeholder
 from cdc.engine.build import check_keys
-from cdc.engine.deployed import file_of, read
+from cdc.engine.deployed import file_of, newest, read
 from cdc.engine.plans import refuser
 from cdc.engine.targets import Look, opened_outlook
 from cdc.errors import CdcError, Terminal, Transient, Usage

@@ -16,12 +16,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from cdc.author.changes import columns_of
-from cdc.author.deployment import newest
 from cdc.control.operate import KAFKA_ANSWERS_WITHIN_S, opened, partitions_of, topics, topics_of
 from cdc.control.run import pipeline_placeholder
 from cdc.control.simulate import change_events
 from cdc.engine.build import kafka_connection
-from cdc.engine.deployed import read
+from cdc.engine.deployed import newest, read
 from cdc.engine.holds import hold_of_event
 from cdc.engine.plans import Plans
 from cdc.engine.targets import open_beside, opened_outlook

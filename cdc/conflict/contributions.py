@@ -14,13 +14,11 @@ from typing import Any
 import msgspec
 
 from cdc.blocks import Image
-from cdc.model import UNAVAILABLE, Decision, Outcome, Position
+from cdc.model import APPLIED, STALE, UNAVAILABLE, Decision, Outcome, Position
 
 Time = int | None
 """Commit time at the source in µs, or None: read by a snapshot, nobody knows when it changed."""
 
-APPLIED = Decision(Outcome.APPLIED)
-STALE = Decision(Outcome.SKIPPED, "stale")
 UPDATE_MISSING = Decision(Outcome.PARKED, "update_missing")
 MOVED_VALUES_MISSING = Decision(Outcome.PARKED, "moved_values_missing")
 

@@ -24,6 +24,8 @@ from cdc.engine.truncates import parked_truncate, refused_truncate
 from cdc.engine.unfold import committed_order, halves, unfolded
 from cdc.errors import Poison
 from cdc.model import (
+    APPLIED,
+    STALE,
     Conflict,
     Decision,
     MappedRow,
@@ -49,7 +51,7 @@ from cdc.target.base import (
 from cdc.target.related import FOREIGN_KEY_REFERENCED
 
 _PUT_OFF = FOREIGN_KEY_REFERENCED.reason
-_APPLIED, _SUPERSEDED = Decision(Outcome.APPLIED), Decision(Outcome.SUPERSEDED)
+_SUPERSEDED = Decision(Outcome.SUPERSEDED)
 
 
 @dataclass
@@ -296,7 +298,7 @@ class Work:
             elif not any_held or not self.hold_back(table, row):
                 add(row)
         for stale in fold.stale:
-            self.decided(table, stale, Decision(Outcome.SKIPPED, "stale"))
+            self.decided(table, stale, STALE)
         for ignored in fold.ignored:
             self.decided(table, ignored, Decision(Outcome.SKIPPED, "ignored_delete"))
         for writes in fold.rounds():
@@ -372,7 +374,7 @@ class Work:
             return outside(writes, self.transaction.write(table, writes)), {}
         # A server checks constraints before the guard: a stale row must not be parked for being refused.
         stale = self._stale(table, writes, list(range(len(writes))))
-        decisions = dict.fromkeys(stale, Decision(Outcome.SKIPPED, "stale"))
+        decisions = dict.fromkeys(stale, STALE)
         poisoned: dict[int, Poison] = {}
         stack = [[index for index in range(len(writes)) if index not in stale]]
         while stack:
@@ -459,7 +461,7 @@ class Work:
                 self.decided(table, row, _SUPERSEDED)
             row = write.chain[-1] if write.chain else write.row
             if row.moved_to is not None:
-                self.decided(table, row, _APPLIED)
+                self.decided(table, row, APPLIED)
             else:
                 record = row.record
                 applied[record.topic, record.partition] += 1

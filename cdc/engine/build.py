@@ -12,7 +12,7 @@ import msgspec
 from cdc.db.catalog import SourceIdentity
 from cdc.db.source import connect_source
 from cdc.engine import failpoints
-from cdc.engine.deployed import Adopted, cannot_run, read
+from cdc.engine.deployed import Adopted, cannot_run, newest, read
 from cdc.engine.merging_target import MergingTarget
 from cdc.engine.targets import open_operator, open_state, open_target
 from cdc.engine.worker import Parts
@@ -91,7 +91,7 @@ def _deployed(settings: Settings, spec: WorkerSpec) -> Deployed | None:
     operator = open_operator(settings.state(spec.target))
     operator.open(Owner(spec.pipeline, spec.target))
     with closing(operator):
-        return next(iter(operator.versions()), None)
+        return newest(operator)
 
 
 def _adopted(settings: Settings, deployed: Deployed, target: str, failpoint: failpoints.Failpoint) -> Adopted:

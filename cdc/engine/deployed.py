@@ -16,6 +16,7 @@ from cdc.mapping.load import loads
 from cdc.mapping.model import Pipeline
 from cdc.source.positions import SourceKind
 from cdc.target.base import Target
+from cdc.target.operator import Operator
 from cdc.target.versions import Deployed
 
 _VERSION = re.compile(r"@\d+$")
@@ -28,6 +29,11 @@ class Adopted:
     pipeline: Pipeline
     target: Target
     source_kinds: dict[str, SourceKind]
+
+
+def newest(operator: Operator) -> Deployed | None:
+    """What is deployed."""
+    return next(iter(operator.versions()), None)
 
 
 def read(deployed: Deployed, target: str) -> Pipeline:

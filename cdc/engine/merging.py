@@ -23,13 +23,15 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.blocks import Image, Writes, picker
-from cdc.conflict.contributions import APPLIED, STALE, Change, Document, Shared, decode, encode, loan_of
+from cdc.conflict.contributions import Change, Document, Shared, decode, encode, loan_of
 from cdc.conflict.resolve import UnknownShapeError
 from cdc.decisions import KEPT, named, seen
 from cdc.engine.merged import MergedTables, Merging, met_elsewhere
 from cdc.engine.merged_rows import MergedRow, MergedRows
 from cdc.errors import Terminal
 from cdc.model import (
+    APPLIED,
+    STALE,
     UNAVAILABLE,
     Action,
     Conflict,

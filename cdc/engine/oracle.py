@@ -37,6 +37,8 @@ from dataclasses import dataclass, field
 from cdc.engine import oracle_rules
 from cdc.errors import Terminal
 from cdc.model import (
+    APPLIED,
+    STALE,
     UNAVAILABLE,
     Decision,
     DeletePolicy,
@@ -50,8 +52,6 @@ from cdc.model import (
 )
 from cdc.target.base import ON_REQUEST, TRUNCATE, WAITING
 
-APPLIED = Decision(Outcome.APPLIED)
-STALE = Decision(Outcome.SKIPPED, "stale")
 FILTERED = Decision(Outcome.SKIPPED, "filtered")
 IGNORED_DELETE = Decision(Outcome.SKIPPED, "ignored_delete")
 UPDATE_MISSING = Decision(Outcome.PARKED, "update_missing")

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cdc.model import (
+    APPLIED,
     GONE,
     HISTORY_COLUMNS,
     HISTORY_KEYS,
@@ -38,7 +39,6 @@ from cdc.model import (
     Value,
 )
 
-APPLIED = Decision(Outcome.APPLIED)
 WAITS = Decision(Outcome.PARKED, "partial_image")
 REFUSED = Decision(Outcome.PARKED, "refused")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdc.model import (
+    APPLIED,
     UNAVAILABLE,
     Action,
     Combine,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from cdc.engine.oracle import Oracle, Row
 
 Values = tuple[Value, ...]
-APPLIED = Decision(Outcome.APPLIED)
 
 
 def decide(oracle: Oracle, row: MappedRow) -> Decision:

@@ -16,10 +16,10 @@ from itertools import groupby
 import msgspec
 
 from cdc.engine.apply import Applied, Work, healing
-from cdc.engine.oracle import HEALING, STALE, must_wait, needs_what_is_there, supersedes
+from cdc.engine.oracle import HEALING, must_wait, needs_what_is_there, supersedes
 from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
-from cdc.model import Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
+from cdc.model import APPLIED, STALE, Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
 from cdc.target.base import ON_PURPOSE, WAITING, Advance, Parked, Target, Transaction, hold_of
 
 KEYS_A_TRANSACTION = 500
@@ -286,7 +286,7 @@ class _Play:
                 item.decision = Decision(Outcome.PARKED, poisoned[index].reason)
                 item.error = poisoned[index].what
             else:
-                item.decision = decisions.get(index, Decision(Outcome.APPLIED))
+                item.decision = decisions.get(index, APPLIED)
                 item.error = item.decision.detail
 
     def _leave(self, item: _Item, decision: Decision | None) -> None:

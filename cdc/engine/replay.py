@@ -23,6 +23,7 @@ from cdc.errors import Poison, Terminal
 from cdc.keys import NO_KEYS, Keyring
 from cdc.mapping.model import Pipeline
 from cdc.model import (
+    APPLIED,
     Action,
     ChangeEvent,
     Decision,
@@ -178,7 +179,7 @@ class Replay:
         if ahead:
             return ahead[0]
         try:
-            return transaction.write(table, [write]).get(0, Decision(Outcome.APPLIED))
+            return transaction.write(table, [write]).get(0, APPLIED)
         except Terminal:
             return Decision(Outcome.PARKED, Action.ERROR)
 

@@ -93,13 +93,7 @@ class Worker:
         self._epoch_of: dict[str, int] = {}
         wait_s = parts.pipeline.parked.wait_hours * 3600.0
         self._writer = Writer(
-            parts.target,
-            self.owner,
-            parts.failpoint,
-            parts.writers,
-            parts.clock,
-            wait_s,
-            lambda parked: self._seal.sealed(parked),
+            parts.target, self.owner, parts.failpoint, parts.writers, parts.clock, wait_s, self._sealed
         )
         self._meter = Meter(parts.clock, parts.now_us)
         self._run_by(parts.pipeline, parts.target)

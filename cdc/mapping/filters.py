@@ -81,8 +81,7 @@ class Filter(msgspec.Struct, frozen=True):
         except _NotSentError:
             if len(missing) == len(self.inputs) and not self.of_change:
                 return None
-            reason = "expression_needs_unavailable"
-            raise Poison("'where' needs values that the source did not send", reason=reason, hint=NEEDS_FULL) from None
+            raise _not_sent() from None
         except (ValueError, ArithmeticError) as error:
             raise Poison(f"'where': {error}", reason="expression_failed") from error
 
@@ -196,8 +195,7 @@ class FilteredPlan(Plan):
     def _where_it_was(self, event: ChangeEvent, made: MappedRow | tuple[MappedRow, MappedRow]) -> MappedRow | Poison:
         if isinstance(made, MappedRow) and made.partial:
             return msgspec.structs.replace(made, filtered=True)
-        what = "'where' needs values that the source did not send"
-        return Poison(what, reason="expression_needs_unavailable", where=event.record.where, hint=NEEDS_FULL)
+        return placed(_not_sent(), event)
 
     def _was_inside(self, before: Image) -> bool | None:
         """Whether the old row was inside; None: that cannot be told."""
@@ -211,6 +209,11 @@ class FilteredPlan(Plan):
     def _shared(self, before: Image) -> bool:
         """Whether a deleted row's target row may be another's."""
         return self._filter.narrow and self._was_inside(before) is None
+
+
+def _not_sent() -> Poison:
+    what = "'where' needs values that the source did not send"
+    return Poison(what, reason="expression_needs_unavailable", hint=NEEDS_FULL)
 
 
 def needs_old_row() -> Poison:

@@ -17,7 +17,7 @@ from cdc.mapping.diagnostics import Diagnostic
 from cdc.mapping.filters import FILTERED, needs_old_row
 from cdc.mapping.history import HistoryTable, history_columns
 from cdc.mapping.model import TableMapping
-from cdc.mapping.plan import Mapped, Plan, placed
+from cdc.mapping.plan import NEEDS_FULL, Mapped, Plan, placed
 from cdc.model import ChangeEvent, History, MappedRow, Op, RowOp, TargetTable
 from cdc.moments import moment
 
@@ -62,7 +62,7 @@ class HistoryPlan(Plan):
                 "the key changed, and the source did not send every column",
                 reason="partial_image",
                 where=event.record.where,
-                hint="set REPLICA IDENTITY FULL on the source table, so that changes carry every column",
+                hint=NEEDS_FULL,
             )
         return self._change(event, mapped)
 

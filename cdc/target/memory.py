@@ -18,6 +18,8 @@ from cdc.blocks import Writes
 from cdc.decisions import Conflicts, Counted, KeptConflict
 from cdc.errors import Fenced
 from cdc.model import (
+    APPLIED,
+    STALE,
     UNAVAILABLE,
     Decision,
     DeletePolicy,
@@ -282,7 +284,7 @@ class MemoryTransaction:
     def _write_one(self, table: TargetTable, stored: Table, write: Write, index: int) -> Decision:
         row, newest = write.row, _newest(stored, write.row.key)
         if row.position < newest:
-            return Decision(Outcome.SKIPPED, "stale")
+            return STALE
         ignored = row.op is RowOp.DELETE and table.on_delete is DeletePolicy.IGNORE
         if table.rules is not None and not ignored:
             return write_ruled(self.target, table, stored, write, index)
@@ -310,7 +312,7 @@ class MemoryTransaction:
         if row.moved_from is not None:
             stored.moved.pop((row.moved_from, row.key, row.position.place), None)
         stored.put(row.key, values, row.position)
-        return Decision(Outcome.APPLIED)
+        return APPLIED
 
     def stale(self, table: TargetTable, writes: Sequence[Write]) -> set[int]:
         stored = self.storage.tables[table.mapping]
@@ -321,14 +323,14 @@ class MemoryTransaction:
         if table.history is not None:
             return truncate_history(table.history, stored, position, time_us)
         if position < stored.floor:
-            return Decision(Outcome.SKIPPED, "stale")
+            return STALE
         stored.floor = position
         for key in [key for key, row in stored.rows.items() if row.position < position]:
             if table.on_delete is DeletePolicy.DELETE:
                 del stored.rows[key]
             elif table.on_delete is DeletePolicy.SOFT:
                 stored.rows[key].deleted, stored.rows[key].position = True, position
-        return Decision(Outcome.APPLIED)
+        return APPLIED
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[Key]) -> SweepReport:
         stored, kept = self.storage.tables[table.mapping], set(keep)
@@ -443,7 +445,7 @@ def _delete(table: TargetTable, stored: Table, row: MappedRow) -> Decision:
     if table.on_delete is DeletePolicy.IGNORE:
         return Decision(Outcome.SKIPPED, "ignored_delete")
     _remove(table, stored, row.key, row.position)
-    return Decision(Outcome.APPLIED)
+    return APPLIED
 
 
 def _remove(table: TargetTable, stored: Table, key: Key, position: Position) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cdc.model import (
+    APPLIED,
     GONE,
     HISTORY_COLUMNS,
     HISTORY_KEYS,
@@ -67,7 +68,7 @@ def truncate_history(history: History, stored: Table, position: Position, time_u
     changes.truncates[position.pack()] = moment(time_us or 0)
     for key in list(changes.by_key):
         _show(changes, stored, key)
-    return Decision(Outcome.APPLIED)
+    return APPLIED
 
 
 def sweep_history(table: TargetTable, stored: Table, position: Position, keep: Collection[Key]) -> SweepReport:

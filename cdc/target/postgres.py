@@ -19,10 +19,11 @@ from cdc.blocks import Writes
 from cdc.decisions import Conflicts
 from cdc.errors import Fenced, Transient
 from cdc.model import (
+    APPLIED,
     NO_RECORD,
+    STALE,
     Decision,
     MappedRow,
-    Outcome,
     Position,
     RowOp,
     TargetTable,
@@ -55,7 +56,7 @@ from cdc.target.postgres_order import find_links, no_links
 from cdc.target.postgres_parked import ParkedStore
 from cdc.target.postgres_pooler import refuse_shared_sessions
 from cdc.target.postgres_purge import purge
-from cdc.target.postgres_round import STALE, TRUNCATE_LOCK, PreparedTable, Round
+from cdc.target.postgres_round import TRUNCATE_LOCK, PreparedTable, Round
 from cdc.target.postgres_ruled_round import RuledRound
 from cdc.target.postgres_ruled_statements import check_ordered, compose_ruled
 from cdc.target.postgres_session import END_STUCK_COPIES, SESSION
@@ -348,7 +349,7 @@ class PostgresTransaction:
             self.execute(sql.SQL("SELECT pg_advisory_xact_lock(%s, %s)"), (TRUNCATE_LOCK, prepared.id))
             if table.history is not None:
                 truncate_history(self.connection, table, prepared.id, position, time_us)
-                return Decision(Outcome.APPLIED)
+                return APPLIED
             raised = self.execute(
                 sql.SQL("UPDATE cdc.target_table SET floor = %s WHERE id = %s AND floor <= %s"),
                 (position.pack(), prepared.id, position.pack()),
@@ -357,7 +358,7 @@ class PostgresTransaction:
                 return STALE
             if exists(self.connection, table):  # else only the floor: rows from before it may still be on their way
                 self.execute(prepared.statements.truncate, {"position": position.pack()})
-        return Decision(Outcome.APPLIED)
+        return APPLIED
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
         prepared = self.target.prepared(table)

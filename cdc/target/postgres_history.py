@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from cdc.moments import moment
 from cdc.target.postgres_round import Round
 from cdc.target.postgres_statements import FULL, PARTIAL, Composer, identifier, tombstone_name
 from cdc.target.postgres_types import timestamptz_literal
-from cdc.target.sqlhistory import MISSING, HistorySql, HistoryStatements, Words
+from cdc.target.sqlhistory import MISSING, HistorySql, HistoryStatements, Words, update_from
 
 WAITS = Decision(Outcome.PARKED, "partial_image", "no change that tells the whole row stands before it")
 
@@ -70,17 +69,12 @@ class HistoryComposer(Composer):
 
 
 def words(quote: Any, target: str, stage: str, table_id: str, settle: str = "", place: str = "?") -> Words:
-    def update(rows: str, key: Sequence[str], columns: Sequence[str]) -> str:
-        assignments = ", ".join(f"{name} = n.{name}" for name in columns)
-        same = " AND ".join(f"t.{name} = n.{name}" for name in key)
-        return f"UPDATE {target} t SET {assignments} FROM ({rows}) n WHERE {same}"
-
     return Words(
         quote=quote,
         target=target,
         stage=stage,
         truncates=f"(SELECT position, at FROM cdc.history_truncate WHERE table_id = {table_id})",
-        update=update,
+        update=update_from(target),
         delete=lambda condition: f"DELETE FROM {target} t WHERE {condition}",
         settle=settle,
         place=place,

@@ -19,6 +19,7 @@ from psycopg import sql
 from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import (
+    STALE,
     UNAVAILABLE,
     Decision,
     DeletePolicy,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 TRUNCATE_LOCK = 0x0CDC
 """Class of the advisory locks that keep a table's writers and its truncates apart."""
-STALE = Decision(Outcome.SKIPPED, "stale")
 PORTION = 500
 """Rows of COPY text made and sent at once: the server takes in one portion while the next is made."""
 _DEPENDS = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)

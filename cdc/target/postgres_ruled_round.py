@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from cdc.decisions import KEPT, named, seen
 from cdc.errors import Poison, Transient
 from cdc.model import (
+    APPLIED,
     UNAVAILABLE,
     Action,
     ConflictType,
@@ -34,7 +35,7 @@ from cdc.model import (
     Value,
     Write,
 )
-from cdc.rules import APPLIED, Facts, Step, effective, judge
+from cdc.rules import Facts, Step, effective, judge
 from cdc.target.base import PoisonRow
 from cdc.target.lines import Line
 from cdc.target.postgres_lines import copy_line_builder

@@ -14,6 +14,8 @@ import structlog
 from cdc.decisions import Conflicts
 from cdc.errors import CdcError, Poison
 from cdc.model import (
+    APPLIED,
+    STALE,
     Decision,
     DeletePolicy,
     Kind,
@@ -43,7 +45,6 @@ from cdc.target.rest_tables import Tables
 
 _log = structlog.get_logger(__name__)
 
-STALE = Decision(Outcome.SKIPPED, "stale")
 _PARTIAL = "only some columns came (the source does not repeat large values) and the mapping has no patch: request"
 _EXAMPLES = 5
 
@@ -189,7 +190,7 @@ class RestTransaction:
         self._answered, self._guards = [], []
         if table.key:
             self._clear(table, position)
-        return Decision(Outcome.APPLIED)
+        return APPLIED
 
     def _clear(self, table: TargetTable, position: Position) -> None:
         """Delete the rows that were given before `position`: none of them has been deleted since."""

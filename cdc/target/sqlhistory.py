@@ -29,6 +29,17 @@ Update = Callable[[str, Sequence[str], Sequence[str]], str]
 """(rows, key columns, columns): sets these columns of the target's rows to those of a query's rows of the same key."""
 
 
+def update_from(target: str) -> Update:
+    """In the words of PostgreSQL and SQLite; `target`: the quoted table."""
+
+    def update(rows: str, key: Sequence[str], columns: Sequence[str]) -> str:
+        assignments = ", ".join(f"{name} = n.{name}" for name in columns)
+        same = " AND ".join(f"t.{name} = n.{name}" for name in key)
+        return f"UPDATE {target} AS t SET {assignments} FROM ({rows}) n WHERE {same}"
+
+    return update
+
+
 @dataclass(frozen=True)
 class HistoryStatements:
     """Every parameter is the packed position of the sweep."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cdc.model import Decision, History, Outcome, Position, TargetTable
+from cdc.model import APPLIED, Decision, History, Outcome, Position, TargetTable
 from cdc.target.base import SweepReport
 from cdc.target.sqlhistory import MISSING, HistorySql, HistoryStatements, Words
 from cdc.target.sqlround import PARTIAL, PreparedTable, Round
@@ -53,7 +53,7 @@ def truncate_history(
     for statement in HistorySql(words, key, history).whole_table() if key else ():
         if statement:
             database.run(statement)
-    return Decision(Outcome.APPLIED)
+    return APPLIED
 
 
 def sweep_history(database: Database, prepared: PreparedTable, position: Position) -> SweepReport:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from cdc.model import TargetTable
 from cdc.target.sqlcompose import listed
-from cdc.target.sqlhistory import MISSING, Words
+from cdc.target.sqlhistory import MISSING, Words, update_from
 from cdc.target.sqlite_database import quote
 from cdc.target.sqlite_statements import SqliteComposer, table_name
 from cdc.target.sqlround import DELETE, FULL, PARTIAL
@@ -36,17 +34,12 @@ def words(table: TargetTable, table_id: int, stage: str) -> Words:
     target = f"main.{quote(table_name(table))}"
     same_key = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in table.key)
 
-    def update(rows: str, key: Sequence[str], columns: Sequence[str]) -> str:
-        assignments = ", ".join(f"{name} = n.{name}" for name in columns)
-        same = " AND ".join(f"t.{name} = n.{name}" for name in key)
-        return f"UPDATE {target} AS t SET {assignments} FROM ({rows}) n WHERE {same}"
-
     return Words(
         quote=quote,
         target=target,
         stage=f"temp.{stage}",
         truncates=f"(SELECT position, at FROM main.cdc_history_truncate WHERE table_id = {table_id})",
-        update=update,
+        update=update_from(target),
         delete=lambda condition: f"DELETE FROM {target} AS t WHERE {condition}",
         settle=f"UPDATE temp.{stage} AS s SET _op = {FULL} FROM {target} t WHERE s._op = {PARTIAL} AND {same_key}",
     )

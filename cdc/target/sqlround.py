@@ -17,6 +17,7 @@ from cdc.blocks import Writes
 from cdc.errors import Poison
 from cdc.model import (
     NO_RECORD,
+    STALE,
     UNAVAILABLE,
     Decision,
     DeletePolicy,
@@ -41,7 +42,6 @@ FULL, PARTIAL, DELETE, BORROWING = 0, 1, 2, 3
 POSITION = "_cdc_position"
 """The version column of every target table: the packed position of the change that made the row what it is."""
 
-STALE = Decision(Outcome.SKIPPED, "stale")
 _MIXED = Decision(Outcome.PARKED, MIXED_REASON)
 _IGNORED = Decision(Outcome.SKIPPED, "ignored_delete")
 _MISSING = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from cdc.model import Decision, History, Outcome, Position, TargetTable, Value, Write
+from cdc.model import APPLIED, STALE, Decision, History, Position, TargetTable, Value, Write
 from cdc.moments import moment
 from cdc.target.base import Owner, Related, SweepReport
 from cdc.target.sqlhistory import Words
 from cdc.target.sqlhistory_round import own_key, sweep_history, truncate_history
-from cdc.target.sqlround import STALE, PreparedTable, Round, key_writes
+from cdc.target.sqlround import PreparedTable, Round, key_writes
 from cdc.target.sqlstate_target import Connect, SqlTarget, SqlTransaction, tombstone_name
 
 
@@ -121,7 +121,7 @@ class StagedTransaction(SqlTransaction):
             return STALE
         if self.target.exists(table):  # else only the floor: rows from before may be on their way
             self._at(prepared.statements.truncate, position)
-        return Decision(Outcome.APPLIED)
+        return APPLIED
 
     def sweep(self, table: TargetTable, position: Position, keep: Iterable[tuple[Value, ...]]) -> SweepReport:
         prepared = self.target.prepared(table)

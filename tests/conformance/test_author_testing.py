@@ -22,7 +22,7 @@ from cdc.entries import (
 )
 from cdc.errors import Usage
 from cdc.mapping.load import loads
-from cdc.settings import Secret
+from tests.authored import OURS_AND_THEIRS
 from tests.fix_stack import Database
 
 TESTS = find_cases([Path(__file__).parents[2] / "mappings"])
@@ -33,23 +33,17 @@ target: hub
 rules: {hub.ruled: {on: {insert_exists: target_wins, update_missing: skip}}}
 tables: [{from: public.ruled, to: hub.ruled}]
 """
-RULED_TEST = """
-pipeline: ../p.yaml
-tests:
-  - name: ours and theirs
-    given: {hub.ruled: [{id: 1, name: ours}]}
-    foreign: {hub.ruled: [{id: 2, name: theirs}]}
-    events:
-      - {table: public.ruled, op: create, after: {id: 2, name: new}, decision: "insert_exists:target_wins"}
-      - {table: public.ruled, op: update, after: {id: 1, name: changed}, decision: applied}
-      - {table: public.ruled, op: update, after: {id: 3, name: gone}, decision: "update_missing:skip"}
-    rows: {hub.ruled: [{id: 1, name: changed}, {id: 2, name: theirs}]}
+RULED_TEST = (
+    "pipeline: ../p.yaml"
+    + OURS_AND_THEIRS
+    + """\
   - name: three ways to differ
     events:
       - {table: public.ruled, op: create, after: {id: 1, name: a}}
       - {table: public.ruled, op: create, after: {id: 2, name: b}}
     rows: {hub.ruled: [{id: 1, name: x}, {id: 3}]}
 """
+)
 
 
 def played(settings: TargetSettings, paths: list[Path]) -> list[Result]:
@@ -69,15 +63,10 @@ def ruled(folder: Path) -> list[Path]:
 
 @pytest.mark.database
 def test_postgresql(database: Database, tmp_path: Path) -> None:
-    at = database.server
     settings = PostgresTargetSettings(
         name="t",
         kind="postgresql",
-        host=at.host,
-        port=at.port,
-        user=at.user,
-        password=Secret.of(at.password),
-        database=database.name,
+        **database.settings,
     )
     assert wrong(played(settings, [path for path in TESTS if path.stem in ("crm", "golden")])) == []
     count = (
@@ -105,15 +94,10 @@ def test_postgresql(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.database
 def test_a_first_mapping_from_the_live_catalog(database: Database) -> None:
-    at = database.server
     source = SourceSettings(
         name="crm",
         kind="postgresql",
-        host=at.host,
-        port=at.port,
-        user=at.user,
-        password=Secret.of(at.password),
-        database=database.name,
+        **database.settings,
         connector=Path("crm.json"),
     )
     with psycopg.connect(database.dsn, autocommit=True) as connection:
@@ -132,15 +116,10 @@ def test_a_first_mapping_from_the_live_catalog(database: Database) -> None:
 
 @pytest.mark.database
 def test_mariadb(mariadb_database: Database) -> None:
-    at = mariadb_database.server
     settings = MariaDbTargetSettings(
         name="t",
         kind="mariadb",
-        host=at.host,
-        port=at.port,
-        user=at.user,
-        password=Secret.of(at.password),
-        database=mariadb_database.name,
+        **mariadb_database.settings,
     )
     assert wrong(played(settings, [path for path in TESTS if path.stem == "billing"])) == []
     with mariadb_server.connect(settings) as connection, connection.cursor() as cursor:

@@ -45,17 +45,6 @@ def cdc(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Operator:
     return Operator(pipeline, capsys)
 
 
-@pytest.fixture
-def fresh(stack: Stack, tmp_path: Path) -> Iterator[Source]:
-    """A source of the test's own."""
-    with (
-        new_postgres_database(stack.endpoints.postgres) as database,
-        captured_source(stack, database, unique("s"), tmp_path, items=60) as made,
-    ):
-        made.captured()
-        yield made
-
-
 # -- status
 
 

@@ -3,38 +3,22 @@ while a worker runs; and pipelines that stopped because too much was parked go o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from cdc.cli.park import park
 from cdc.cli.parked import discard, list_, retry
 from cdc.cli.status import status
 from cdc.errors import Usage
-from cdc.stack import Stack
 from tests.faults import checks, topics
-from tests.faults.pipeline import Pipeline, unique
-from tests.faults.source import REFUSED, Source, captured_source
+from tests.faults.pipeline import Pipeline
+from tests.faults.source import REFUSED, Source
 from tests.faults.topics import Place
 from tests.fix_pipeline import Maker
-from tests.fix_stack import new_postgres_database
 from tests.stack.operator import Operator, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.stack
 KEY = 880_001
-
-
-@pytest.fixture
-def fresh(stack: Stack, tmp_path: Path) -> Iterator[Source]:
-    """A source of the test's own."""
-    with (
-        new_postgres_database(stack.endpoints.postgres) as database,
-        captured_source(stack, database, unique("s"), tmp_path, items=20) as made,
-    ):
-        made.captured()
-        yield made
 
 
 def coming(source: Source, change: str) -> Place:

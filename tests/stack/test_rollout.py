@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,27 +15,14 @@ from cdc.cli.explain import explain
 from cdc.cli.rollout import apply, deploy_all, history, plan, preview, rollback
 from cdc.control.run import find_pipelines
 from cdc.errors import Usage
-from cdc.stack import Stack
 from tests.faults import checks, topics
-from tests.faults.pipeline import KILLED, Pipeline, key_of, unique
-from tests.faults.source import Source, Writer, captured_source
+from tests.faults.pipeline import KILLED, Pipeline, key_of
+from tests.faults.source import Source, Writer
 from tests.fix_pipeline import Maker
-from tests.fix_stack import new_postgres_database
 from tests.stack.operator import Json, Operator, running, touch
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def fresh(stack: Stack, tmp_path: Path) -> Iterator[Source]:
-    """A source of the test's own."""
-    with (
-        new_postgres_database(stack.endpoints.postgres) as database,
-        captured_source(stack, database, unique("s"), tmp_path, items=60) as made,
-    ):
-        made.captured()
-        yield made
 
 
 def write(cdc: Operator, by: int, tables: tuple[str, ...], more: str = "") -> None:

@@ -14,6 +14,7 @@ from cdc.author.testing import Result, run_files
 from cdc.cli.mapping import app
 from cdc.errors import Usage
 from cdc.mapping.load import load_all
+from tests.authored import OURS_AND_THEIRS
 
 FOLDER = Path(__file__).parents[2] / "mappings"
 PIPELINE = """
@@ -126,20 +127,7 @@ tests:
 
 
 def test_rules_know_what_others_wrote(tmp_path: Path) -> None:
-    (result,) = played(
-        tmp_path,
-        """
-tests:
-  - name: ours and theirs
-    given: {hub.ruled: [{id: 1, name: ours}]}
-    foreign: {hub.ruled: [{id: 2, name: theirs}]}
-    events:
-      - {table: public.ruled, op: create, after: {id: 2, name: new}, decision: "insert_exists:target_wins"}
-      - {table: public.ruled, op: update, after: {id: 1, name: changed}, decision: applied}
-      - {table: public.ruled, op: update, after: {id: 3, name: gone}, decision: "update_missing:skip"}
-    rows: {hub.ruled: [{id: 1, name: changed}, {id: 2, name: theirs}]}
-""",
-    )
+    (result,) = played(tmp_path, OURS_AND_THEIRS)
     assert result.findings == []
 
 
