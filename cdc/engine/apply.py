@@ -17,7 +17,7 @@ from cdc.blocks import RowBlock, Writes, folded
 from cdc.decisions import Conflicts, met
 from cdc.engine.failpoints import Failpoint, nothing
 from cdc.engine.fold import Fold
-from cdc.engine.oracle import HEALING, needs_what_is_there
+from cdc.engine.oracle import HEALING, may_pass, needs_what_is_there
 from cdc.engine.order import Held, Waiting, parents_first
 from cdc.engine.ruled import dated_ahead, now_us, outside, refused
 from cdc.engine.truncates import parked_truncate, refused_truncate
@@ -414,9 +414,7 @@ class Work:
         if reason is None:
             return False
         self.park(table, row, "held", "")
-        half = row.moved_from is not None or row.moved_to is not None  # older than what waits, it does not build on it
-        whole = not needs_what_is_there(row)
-        if (reason in HEALING and (whole or half)) or (table.supersede and whole):
+        if (reason in HEALING and may_pass(row)) or (table.supersede and not needs_what_is_there(row)):
             self.done.may_heal.add(held)
         return True
 

@@ -280,11 +280,16 @@ def needs_what_is_there(row: MappedRow) -> bool:
     return row.partial or row.moved_to is not None
 
 
+def may_pass(row: MappedRow) -> bool:
+    """Whether a change may go before newer ones of its key that wait, which may be waiting for it: a whole row, or half
+    of a key change."""
+    return not row.partial or row.moved_from is not None
+
+
 def must_wait(row: MappedRow, waiting: Sequence[MappedRow]) -> bool:
     """Whether a change of a key stays behind those of it that wait: it builds on them, or one of them must still lend
-    its values to the row's next key, which it could not after this one has taken the row's place. An older change that
-    came again builds on none of them: what waits may be waiting for it."""
-    before = [other for other in waiting if other.position <= row.position]
+    its values to the row's next key, which it could not after this one has taken the row's place."""
+    before = [other for other in waiting if other.position <= row.position] if may_pass(row) else waiting
     return bool(before) and (needs_what_is_there(row) or any(other.moved_to is not None for other in before))
 
 

@@ -16,7 +16,7 @@ from itertools import groupby
 import msgspec
 
 from cdc.engine.apply import Applied, Work, healing
-from cdc.engine.oracle import HEALING, must_wait, needs_what_is_there, supersedes
+from cdc.engine.oracle import HEALING, may_pass, must_wait, needs_what_is_there, supersedes
 from cdc.engine.order import Held, Waiting, in_circles, parents_first
 from cdc.errors import Poison
 from cdc.model import APPLIED, STALE, Decision, MappedRow, Outcome, RowOp, TargetTable, TopicPartition, Write
@@ -138,7 +138,8 @@ def _must_wait(item: _Item, waiting: Sequence[_Item]) -> bool:
     if item.row is None:
         return False
     if needs_what_is_there(item.row):
-        return any(other.parked.position <= item.row.position for other in waiting)
+        passes = may_pass(item.row)
+        return any(not passes or other.parked.position <= item.row.position for other in waiting)
     return must_wait(item.row, [other.row for other in waiting if other.row is not None])
 
 
