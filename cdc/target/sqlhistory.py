@@ -172,9 +172,11 @@ class HistorySql:
             f" OR x.position <= e._next)"
             f" WHERE NOT e.{self.op} {self.gone} GROUP BY {self.keys('e')}, e.{self.pos}, e.{self.op}"
         )
+        # What comes after does not date such a row, and may begin later than it (`first`).
+        dates = [self.to, self.current] if self.to else []
         return (
-            f"INSERT INTO {self.words.target} ({', '.join([*self.key, self.at, self.p])})"
-            f" SELECT {self.keys('d')}, d._at, 't', x.at, d._at FROM ({ended}) d"
+            f"INSERT INTO {self.words.target} ({', '.join([*self.key, self.at, self.p, *dates])})"
+            f" SELECT {self.keys('d')}, d._at, 't', x.at, d._at{', x.at, FALSE' if dates else ''} FROM ({ended}) d"
             f" JOIN {self.words.truncates} x ON x.position = d._at"
         )
 

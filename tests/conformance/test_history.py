@@ -92,6 +92,19 @@ def test_a_truncate_comes_before_any_row(bench: Bench, history: History) -> None
     assert shown(bench, table) == wanted(expected(table, [*rows, truncate, *late]))
 
 
+@KINDS
+def test_a_truncated_row_changes_again_and_again(bench: Bench, history: History) -> None:
+    """Changes that come after what a truncate ended leave its dates as they are, however far behind it they begin."""
+    tape, table = tapes.Tape(), changes_table(bench, history)
+    rows = [
+        tape.full(1, "a", "x", (1, 0)),
+        tape.truncate((2, 0)),
+        tape.full(1, "b", "x", (3, 0)),
+        tape.delete(1, (4, 0)),
+    ]
+    check(bench, table, as_changes(rows), [1, 2, 3])
+
+
 def replay(bench: Bench, table: TargetTable, rows: list[MappedRow]) -> None:
     """Play rows on a connection of its own, as an owner of its own."""
     target = bench.target()

@@ -282,7 +282,7 @@ def test_keys_without_a_length_share_what_an_index_holds(bench: MariaDbBench) ->
 def test_a_frozen_worker_loses_its_locks(bench: MariaDbBench) -> None:
     """The server ends its session; the next one writes the same rows, and the frozen one commits nothing."""
     table, tape = bench.table(), tapes.Tape()
-    frozen, other = bench.target(), bench.target()
+    frozen, other = bench.target(idle_s=5), bench.target()
     assert isinstance(frozen, MariaDbTarget)
     frozen.open(Owner(table.name, "frozen"))
     frozen.prepare(table)
